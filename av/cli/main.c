@@ -1,0 +1,94 @@
+/* main.c - the table of subcommands. */
+#include "av/cli/cli.h"
+#include "av/version.h"
+#include "kernels/option.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const lk_command commands[] = {
+    {"doctor", "say what this machine has and what each missing part would add", lk_cmd_doctor},
+};
+
+#define N_COMMANDS (sizeof commands / sizeof commands[0])
+
+int lk_cli_failed(lk_status st)
+{
+    fprintf(stderr, "lockstep: %s\n", lk_error_text());
+    switch (st) {
+    case LK_OK:
+        return LK_EXIT_OK;
+    case LK_E_ARG:
+        return LK_EXIT_USAGE;
+    case LK_E_EMPTY:
+        return LK_EXIT_NOTHING;
+    case LK_E_ENV:
+    case LK_E_MEMORY:
+        return LK_EXIT_ENVIRONMENT;
+    case LK_E_INTERNAL:
+        fputs(lk_error_trace(), stderr);
+        return LK_EXIT_INTERNAL;
+    case LK_E_INTERRUPTED:
+        return LK_EXIT_RESUMABLE;
+    default:
+        return LK_EXIT_SOME_FAILED;
+    }
+}
+
+int lk_cli_usage(const char *command, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fprintf(stderr, "lockstep %s: ", command);
+    vfprintf(stderr, fmt, args);
+    fprintf(stderr, "\ntry 'lockstep %s --help'\n", command);
+    va_end(args);
+    return LK_EXIT_USAGE;
+}
+
+static void print_help(FILE *out)
+{
+    fprintf(out,
+            "lockstep - measure how far sound and picture are apart, and make them together\n\n"
+            "usage: lockstep COMMAND [options] [files]\n\n");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n'lockstep COMMAND --help' shows the options and an example.\n"
+                 "offset_ms > 0 always means: the sound is late.\n");
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[N_COMMANDS];
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *near = lk_nearest_name(name, names, N_COMMANDS);
+    fprintf(stderr, "lockstep: unknown command '%s'%s%s%s\n", name, near ? "; did you mean '" : "",
+            near ? near : "", near ? "'?" : "; see 'lockstep --help'");
+    return LK_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return LK_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return LK_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("lockstep %s (%s)\n", LK_VERSION, lk_build_commit());
+        return LK_EXIT_OK;
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    return unknown_command(argv[1]);
+}

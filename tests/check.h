@@ -1,0 +1,44 @@
+/* check.h - cmocka with the few helpers every test shares. */
+#ifndef LK_TESTS_CHECK_H
+#define LK_TESTS_CHECK_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/status.h"
+
+/* The call must succeed; the failure's own sentence is printed otherwise. */
+#define CHECK_OK(expr)                                                                             \
+    do {                                                                                           \
+        const lk_status check_ = (expr);                                                           \
+        if (check_ != LK_OK)                                                                       \
+            fail_msg("%s: %s\n%s", #expr, lk_error_text(), lk_error_trace());                      \
+    } while (0)
+
+/* The call must fail with exactly this status and leave a sentence. */
+#define CHECK_FAILS(expr, code)                                                                    \
+    do {                                                                                           \
+        const lk_status check_ = (expr);                                                           \
+        if (check_ != (code))                                                                      \
+            fail_msg("%s gave %s, expected %s", #expr, lk_status_name(check_),                     \
+                     lk_status_name(code));                                                        \
+        assert_true(lk_error_text()[0] != '\0');                                                   \
+        lk_error_clear();                                                                          \
+    } while (0)
+
+#define CHECK_CLOSE(a, b, tolerance)                                                               \
+    do {                                                                                           \
+        const double a_ = (double)(a), b_ = (double)(b);                                           \
+        if (!(fabs(a_ - b_) <= (tolerance)))                                                       \
+            fail_msg("%s = %.9g, expected %.9g within %g", #a, a_, b_, (double)(tolerance));       \
+    } while (0)
+
+#endif /* LK_TESTS_CHECK_H */
