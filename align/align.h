@@ -77,9 +77,9 @@ enum {
     LK_NEED_MOTION = 4,  /* video features */
     LK_NEED_ONSET = 8,   /* audio features */
     LK_NEED_FRAMES = 16, /* push_frame is to be called */
-    LK_NEED_PCM = 32,    /* push_pcm is to be called, mono at pcm_rate_hz */
-    LK_NEED_MEL = 64,    /* audio features with the mel spectrogram kept */
-    LK_NEED_GRID = 128   /* video features with the motion grid kept */
+    LK_NEED_PCM = 32,  /* push_pcm is to be called, as the clip has it; kernels/resample.h helps */
+    LK_NEED_MEL = 64,  /* audio features with the mel spectrogram kept */
+    LK_NEED_GRID = 128 /* video features with the motion grid kept */
 };
 
 typedef struct lk_metric {
@@ -91,7 +91,6 @@ typedef struct lk_metric {
     const lk_option *options;  /* parsed into the state before init; may be NULL */
     size_t state_bytes;        /* allocated and zeroed by the scorer; options fill its head */
     unsigned needs;
-    int pcm_rate_hz; /* rate of push_pcm when LK_NEED_PCM */
     bool by_default; /* part of `score` without --metric */
     lk_status (*init)(void *state, const lk_reference *reference); /* may be NULL */
     lk_status (*push_frame)(void *state, const lk_frame_view *frame);
@@ -121,7 +120,7 @@ unsigned lk_scorer_needs(const lk_scorer *scorer);
 
 LK_CHECKED lk_status lk_scorer_frame(lk_scorer *scorer, const lk_frame_view *frame);
 
-/* Any rate and channel count; mixed to mono and resampled inside. */
+/* Any rate and channel count. */
 LK_CHECKED lk_status lk_scorer_pcm(lk_scorer *scorer, const lk_pcm_view *pcm);
 
 /* Emit every score, abstention and curve.  A metric that fails with an error abstains with that

@@ -54,6 +54,7 @@ typedef struct lk_video_features {
 } lk_video_features;
 
 struct lk_features {
+    uint64_t seed; /* of everything random that a metric does */
     lk_audio_features audio;
     lk_video_features video;
 };

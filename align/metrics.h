@@ -1,0 +1,9 @@
+/* metrics.h - the metric structs, each defined at the end of its own file. */
+#ifndef LK_METRICS_H
+#define LK_METRICS_H
+
+#include "align/align.h"
+
+extern const lk_metric lk_metric_event; /* event.c */
+
+#endif /* LK_METRICS_H */
