@@ -2,8 +2,8 @@
  *
  * Sound is mixed to mono, resampled once to LK_ANALYSIS_RATE_HZ with linear phase, and analysed
  * every LK_ANALYSIS_HOP samples (5 ms).  The time of analysis frame k is the centre of its window:
- * t0 + k * step, exact in flicks.  Onset strength is delay-compensated: a click at time t peaks at
- * the frame nearest to t.
+ * t0 + k * step, exact in flicks; n = ceil(duration / step).  Onset strength is delay-compensated:
+ * a click at time t peaks at the frame nearest to t.
  *
  * Motion is measured between consecutive frames on a small luma picture with the camera's global
  * motion removed.  Entry k belongs to the interval from frame k-1 to frame k, i.e. from
@@ -36,7 +36,8 @@ typedef struct lk_audio_features {
     int64_t n_mel;     /* rows of mel, 0 unless asked for */
     float *mel;    /* [n_mel, LK_MEL_BANDS] natural log of mel power; row j is at t0 + j * 2 step */
     float peak;    /* largest |sample| */
-    float *attack; /* [n] fine-time attack strength for sub-5 ms placement, see audio_features.c */
+    float *attack; /* [n] log rise of energy at the steepest start within +-2.5 ms of row k */
+    float *attack_ms; /* [n] where that start lies relative to row k, in [-2.5, 2.5) ms */
 } lk_audio_features;
 
 typedef struct lk_video_features {
@@ -67,7 +68,9 @@ typedef struct lk_features lk_features;
 typedef struct lk_audio_extractor lk_audio_extractor;
 typedef struct lk_video_extractor lk_video_extractor;
 
-/* Mono or multichannel PCM of any rate; gaps are filled with silence, overlaps are cut. */
+/* Mono or multichannel PCM of any one rate; gaps are filled with silence, overlaps are cut.
+ * Samples that are not finite count as silence and are reported once, as a warning.
+ * LK_E_UNSUPPORTED when the rate changes on the way or the sound spans more than 6 hours. */
 LK_CHECKED lk_status lk_audio_extractor_create(lk_audio_extractor **x, bool keep_mel);
 LK_CHECKED lk_status lk_audio_extractor_push(lk_audio_extractor *x, const lk_pcm_view *pcm);
 /* Moves the finished arrays into *out, which the caller clears. */

@@ -246,6 +246,7 @@ void lk_features_clear(lk_features *f)
     lk_free(f->audio.level_db);
     lk_free(f->audio.mel);
     lk_free(f->audio.attack);
+    lk_free(f->audio.attack_ms);
     lk_free(f->video.spans);
     lk_free(f->video.change);
     lk_free(f->video.speed);

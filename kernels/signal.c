@@ -1,0 +1,216 @@
+/* signal.c - see signal.h. */
+#include "kernels/signal.h"
+
+#include "kernels/fft.h"
+#include "kernels/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+void lk_hann(float *w, int n)
+{
+    for (int i = 0; i < n; i++)
+        w[i] = (float)(0.5 - 0.5 * cos(2 * M_PI * i / n));
+}
+
+/* ---- short-time power spectra ---------------------------------------------------------------- */
+
+struct lk_stft {
+    int window, hop;
+    lk_fft *fft;
+    float *hann;
+    float scale; /* 1 / (n sum w^2) */
+    float *held; /* samples from index `first` on; index -window/2 starts the silence before */
+    size_t capacity;
+    int64_t first, n_held;
+    int64_t n_in;   /* samples pushed */
+    int64_t frame;  /* next frame */
+    int64_t frames; /* frames in all, -1 before the end */
+};
+
+lk_status lk_stft_create(lk_stft **stft, int window, int fft_size, int hop)
+{
+    lk_status st = LK_OK;
+    lk_stft *s = NULL;
+    *stft = NULL;
+    LK_REQUIRE(window >= 2 && window % 2 == 0 && window <= fft_size && hop >= 1, LK_E_ARG,
+               "no spectrum with window %d, size %d, hop %d", window, fft_size, hop);
+    LK_TRY(LK_NEW(&s));
+    s->window = window;
+    s->hop = hop;
+    s->frames = -1;
+    LK_TRY(lk_fft_create(&s->fft, fft_size));
+    LK_TRY(LK_NEW_ARRAY(&s->hann, window));
+    lk_hann(s->hann, window);
+    double energy = 0;
+    for (int i = 0; i < window; i++)
+        energy += (double)s->hann[i] * (double)s->hann[i];
+    s->scale = (float)(1.0 / (energy * fft_size));
+    s->n_held = window / 2;
+    s->first = -s->n_held;
+    LK_TRY(LK_GROW(&s->held, &s->capacity, s->n_held + window));
+    *stft = s;
+    s = NULL;
+done:
+    lk_stft_free(&s);
+    return st;
+}
+
+void lk_stft_free(lk_stft **s)
+{
+    if (!s || !*s)
+        return;
+    lk_fft_free(&(*s)->fft);
+    lk_free((*s)->hann);
+    lk_free((*s)->held);
+    lk_free(*s);
+    *s = NULL;
+}
+
+static lk_status hold(lk_stft *s, const float *x, int64_t n)
+{
+    lk_status st = LK_OK;
+    const int64_t begin = s->frame * s->hop - s->window / 2;
+    if (begin > s->first) {
+        const int64_t past = begin - s->first < s->n_held ? begin - s->first : s->n_held;
+        s->n_held -= past;
+        s->first += past;
+        memmove(s->held, s->held + past, (size_t)s->n_held * sizeof *s->held);
+    }
+    LK_TRY(LK_GROW(&s->held, &s->capacity, s->n_held + n));
+    if (x)
+        memcpy(s->held + s->n_held, x, (size_t)n * sizeof *x);
+    else
+        memset(s->held + s->n_held, 0, (size_t)n * sizeof *s->held);
+    s->n_held += n;
+done:
+    return st;
+}
+
+lk_status lk_stft_push(lk_stft *s, const float *x, int64_t n)
+{
+    s->n_in += n;
+    return hold(s, x, n);
+}
+
+lk_status lk_stft_end(lk_stft *s)
+{
+    s->frames = (s->n_in + s->hop - 1) / s->hop;
+    return hold(s, NULL, s->window / 2 + s->hop);
+}
+
+bool lk_stft_next(lk_stft *s, float *power)
+{
+    const int64_t begin = s->frame * s->hop - s->window / 2 - s->first;
+    if ((s->frames >= 0 && s->frame >= s->frames) || begin + s->window > s->n_held)
+        return false;
+    float *const time = lk_fft_time(s->fft);
+    const int n = lk_fft_size(s->fft);
+    for (int i = 0; i < s->window; i++)
+        time[i] = s->hann[i] * s->held[begin + i];
+    memset(time + s->window, 0, (size_t)(n - s->window) * sizeof *time);
+    lk_fft_forward(s->fft);
+    const float *const bin = lk_fft_bins(s->fft);
+    for (int k = 0; k <= n / 2; k++) {
+        const float p = bin[2 * k] * bin[2 * k] + bin[2 * k + 1] * bin[2 * k + 1];
+        power[k] = p * s->scale * (k == 0 || k == n / 2 ? 1.0f : 2.0f);
+    }
+    s->frame++;
+    return true;
+}
+
+/* ---- mel bands ------------------------------------------------------------------------------- */
+
+static double mel_from_hz(double hz)
+{
+    return 2595 * log10(1 + hz / 700);
+}
+
+static double hz_from_mel(double mel)
+{
+    return 700 * (pow(10, mel / 2595) - 1);
+}
+
+/* Corner i of the triangles; band b spans corners b, b + 1 (its centre) and b + 2. */
+static double corner(int i, int n_bands, double low_hz, double high_hz)
+{
+    const double low = mel_from_hz(low_hz), high = mel_from_hz(high_hz);
+    return hz_from_mel(low + (high - low) * i / (n_bands + 1));
+}
+
+double lk_mel_centre(int band, int n_bands, double low_hz, double high_hz)
+{
+    return corner(band + 1, n_bands, low_hz, high_hz);
+}
+
+lk_status lk_mel_bank_create(lk_mel_bank *bank, int n_bands, int fft_size, int rate_hz,
+                             double low_hz, double high_hz)
+{
+    lk_status st = LK_OK;
+    memset(bank, 0, sizeof *bank);
+    LK_REQUIRE(n_bands >= 1 && fft_size >= 2 && low_hz >= 0 && low_hz < high_hz &&
+                   high_hz <= rate_hz / 2.0,
+               LK_E_ARG, "no mel bank of %d bands from %g to %g Hz at %d Hz", n_bands, low_hz,
+               high_hz, rate_hz);
+    bank->n_bands = n_bands;
+    const double bin_hz = (double)rate_hz / fft_size;
+    LK_TRY(LK_NEW_ARRAY(&bank->first, n_bands));
+    LK_TRY(LK_NEW_ARRAY(&bank->count, n_bands));
+    LK_TRY(LK_NEW_ARRAY(&bank->offset, n_bands));
+    LK_TRY(LK_NEW_ARRAY(&bank->weight, fft_size + 4 * n_bands));
+    int used = 0;
+    for (int b = 0; b < n_bands; b++) {
+        const double lo = corner(b, n_bands, low_hz, high_hz);
+        const double mid = corner(b + 1, n_bands, low_hz, high_hz);
+        const double hi = corner(b + 2, n_bands, low_hz, high_hz);
+        bank->first[b] = (int)floor(lo / bin_hz) + 1;
+        bank->offset[b] = used;
+        const int end = (int)ceil(hi / bin_hz); /* bins strictly inside (lo, hi) */
+        for (int k = bank->first[b]; k < end; k++) {
+            const double f = k * bin_hz;
+            bank->weight[used++] =
+                (float)(f <= mid ? (f - lo) / (mid - lo) : (hi - f) / (hi - mid));
+        }
+        if (used == bank->offset[b]) {
+            bank->first[b] = (int)lround(mid / bin_hz);
+            bank->weight[used++] = (float)((hi - lo) / 2 / bin_hz);
+        }
+        bank->count[b] = used - bank->offset[b];
+    }
+done:
+    if (st != LK_OK)
+        lk_mel_bank_clear(bank);
+    return st;
+}
+
+void lk_mel_bank_clear(lk_mel_bank *bank)
+{
+    lk_free(bank->first);
+    lk_free(bank->count);
+    lk_free(bank->offset);
+    lk_free(bank->weight);
+    memset(bank, 0, sizeof *bank);
+}
+
+void lk_mel_bank_apply(const lk_mel_bank *bank, const float *power, float *bands)
+{
+    for (int b = 0; b < bank->n_bands; b++) {
+        const float *const w = bank->weight + bank->offset[b], *const p = power + bank->first[b];
+        float sum = 0;
+        for (int k = 0; k < bank->count[b]; k++)
+            sum += w[k] * p[k];
+        bands[b] = sum;
+    }
+}
+
+/* ---- loudness -------------------------------------------------------------------------------- */
+
+double lk_a_weight(double hz)
+{
+    const double f = hz * hz;
+    const double f1 = 20.598997 * 20.598997, f2 = 107.65265 * 107.65265;
+    const double f3 = 737.86223 * 737.86223, f4 = 12194.217 * 12194.217;
+    const double at_1khz = 0.7943463957106; /* of the amplitude, so that 1 kHz has gain 1 */
+    const double a = f4 * f * f / ((f + f1) * sqrt((f + f2) * (f + f3)) * (f + f4)) / at_1khz;
+    return a * a;
+}
