@@ -9,6 +9,7 @@
 #include <string.h>
 
 static const lk_command commands[] = {
+    {"probe", "exact timeline of a file: frames, samples, start times, warnings", lk_cmd_probe},
     {"doctor", "say what this machine has and what each missing part would add", lk_cmd_doctor},
 };
 

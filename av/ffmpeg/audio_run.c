@@ -27,8 +27,9 @@ void lk_ff_audio_packet(lk_ff_reader *r, const AVPacket *packet)
     if (!side || bytes < 10)
         return;
     const uint32_t start = AV_RL32(side), end = AV_RL32(side + 4);
-    if (!r->audio.started && start < 1u << 20)
-        r->info.audio.priming_samples += start;
+    /* Never the sum: a demuxer may state the same delay here and in the codec parameters. */
+    if (!r->audio.started && start < 1u << 20 && r->info.audio.priming_samples < start)
+        r->info.audio.priming_samples = start;
     if (end < 1u << 20)
         r->info.audio.padding_samples += end;
 }
@@ -90,9 +91,8 @@ static void follow_time(lk_ff_reader *r, const AVFrame *frame, int64_t *skip)
 {
     lk_ff_audio *a = &r->audio;
     lk_flick time = 0, tick = 0;
-    const bool known =
-        lk_ff_time(frame->best_effort_timestamp, a->stream->time_base, &time) &&
-        lk_ff_time(1, a->stream->time_base, &tick);
+    const bool known = lk_ff_time(frame->best_effort_timestamp, a->stream->time_base, &time) &&
+                       lk_ff_time(1, a->stream->time_base, &tick);
     *skip = 0;
     if (!a->started) {
         start_run(a, known ? time : r->zero_known ? r->zero : 0);
@@ -264,9 +264,10 @@ static lk_status to_float(lk_ff_reader *r, const AVFrame *frame)
     if (a->convert && a->format != frame->format)
         swr_free(&a->convert);
     if (!a->convert) {
-        const int error = swr_alloc_set_opts2(&a->convert, &frame->ch_layout, AV_SAMPLE_FMT_FLTP,
-                                              a->rate_hz, &frame->ch_layout, frame->format,
-                                              a->rate_hz, 0, NULL);
+        /* The parameter is not const before FFmpeg 6, though it is only read. */
+        AVChannelLayout layout = frame->ch_layout;
+        const int error = swr_alloc_set_opts2(&a->convert, &layout, AV_SAMPLE_FMT_FLTP, a->rate_hz,
+                                              &layout, frame->format, a->rate_hz, 0, NULL);
         LK_REQUIRE(error >= 0 && swr_init(a->convert) >= 0, LK_E_UNSUPPORTED,
                    "cannot convert the sound of '%s' to float", r->path);
         a->format = frame->format;
@@ -320,6 +321,8 @@ void lk_ff_audio_facts(lk_ff_reader *r)
     snprintf(info->codec, sizeof info->codec, "%s", avcodec_get_name(s->codecpar->codec_id));
     info->rate_hz = s->codecpar->sample_rate;
     info->n_channels = s->codecpar->ch_layout.nb_channels;
+    if (s->codecpar->codec_id == AV_CODEC_ID_OPUS && s->codecpar->initial_padding > 0)
+        info->priming_samples = s->codecpar->initial_padding; /* the decoder drops it unasked */
     if (r->zero_is_container && lk_ff_time(s->start_time, s->time_base, &start) &&
         lk_ff_time(s->duration, s->time_base, &length) && length > 0)
         r->audio.limit = start + length;

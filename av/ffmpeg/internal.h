@@ -87,6 +87,7 @@ typedef struct lk_ff_reader {
     lk_media_info info;
     char *path;
     AVFormatContext *format;
+    AVIOContext *io;
     AVPacket *packet;
     lk_ff_video video;
     lk_ff_audio audio;
@@ -97,7 +98,7 @@ typedef struct lk_ff_reader {
     bool zero_known;
     bool zero_is_container; /* 0 of the presentation timeline (T3) */
     lk_flick zero;
-    bool drained;
+    bool drained, ended;
     int64_t fruitless; /* packets since the last decoded frame */
     int64_t deadline_us;
     lk_flick limit;     /* max_seconds on the file's timeline, or NONE */

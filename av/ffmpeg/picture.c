@@ -160,15 +160,13 @@ done:
 static bool luma_is_plane(const AVPixFmtDescriptor *d)
 {
     const uint64_t other = AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_HWACCEL;
-    return !is_rgb(d) && (d->flags & other) == 0 && d->comp[0].plane == 0 &&
-           d->comp[0].offset == 0;
+    return !is_rgb(d) && (d->flags & other) == 0 && d->comp[0].plane == 0 && d->comp[0].offset == 0;
 }
 
 static bool is_deep(const AVPixFmtDescriptor *d)
 {
     return luma_is_plane(d) && d->comp[0].depth > 8 && d->comp[0].depth <= 16 &&
-           d->comp[0].step == 2 &&
-           (d->flags & (AV_PIX_FMT_FLAG_BE | AV_PIX_FMT_FLAG_FLOAT)) == 0;
+           d->comp[0].step == 2 && (d->flags & (AV_PIX_FMT_FLAG_BE | AV_PIX_FMT_FLAG_FLOAT)) == 0;
 }
 
 static void narrow(const AVFrame *f, const AVPixFmtDescriptor *d, uint8_t *luma)
@@ -247,12 +245,8 @@ static void turn(const uint8_t *from, ptrdiff_t stride, int width, int height, i
         for (int x0 = 0; x0 < width; x0 += TILE) {
             for (int y = y0; y < height && y < y0 + TILE; y++) {
                 for (int x = x0; x < width && x < x0 + TILE; x++) {
-                    const int tx = angle == 90    ? height - 1 - y
-                                   : angle == 180 ? width - 1 - x
-                                                  : y;
-                    const int ty = angle == 90    ? x
-                                   : angle == 180 ? height - 1 - y
-                                                  : width - 1 - x;
+                    const int tx = angle == 90 ? height - 1 - y : angle == 180 ? width - 1 - x : y;
+                    const int ty = angle == 90 ? x : angle == 180 ? height - 1 - y : width - 1 - x;
                     memcpy(to + ((ptrdiff_t)ty * to_width + tx) * size,
                            from + (ptrdiff_t)y * stride + (ptrdiff_t)x * size, (size_t)size);
                 }

@@ -24,9 +24,8 @@ static lk_flick own_duration(const lk_ff_reader *r)
     const lk_ff_video *v = &r->video;
     lk_flick length = 0;
     for (unsigned i = 0; i < LK_FF_DURATIONS; i++) {
-        const bool same = v->held->pts != AV_NOPTS_VALUE
-                              ? v->durations[i].pts == v->held->pts
-                              : v->durations[i].dts == v->held->pkt_dts;
+        const bool same = v->held->pts != AV_NOPTS_VALUE ? v->durations[i].pts == v->held->pts
+                                                         : v->durations[i].dts == v->held->pkt_dts;
         if (same && v->durations[i].duration > 0 &&
             lk_ff_time(v->durations[i].duration, v->stream->time_base, &length) && length > 0 &&
             length < LK_FF_MAX_JUMP)
@@ -43,10 +42,8 @@ static lk_flick own_duration(const lk_ff_reader *r)
 static lk_status push_held(lk_ff_reader *r, lk_flick end, bool last)
 {
     lk_ff_video *v = &r->video;
-    lk_ff_entry e = {.kind = LK_MEDIA_FRAME,
-                     .frame = v->held,
-                     .span = {v->held_start, end},
-                     .last = last};
+    lk_ff_entry e = {
+        .kind = LK_MEDIA_FRAME, .frame = v->held, .span = {v->held_start, end}, .last = last};
     v->held = NULL;
     if (r->zero_is_container) {
         if (e.span.end <= 0) {
@@ -76,7 +73,8 @@ static bool place(lk_ff_reader *r, const AVFrame *frame, lk_flick *time)
     if (*time <= v->held_start) {
         info->n_suspect++;
         if (*time + LK_FLICKS_PER_S < v->held_start)
-            lk_media_warn(&r->info, "picture timestamps jump back; frames before %.3f s are left out",
+            lk_media_warn(&r->info,
+                          "picture timestamps jump back; frames before %.3f s are left out",
                           lk_flick_to_s(v->held_start - (r->zero_known ? r->zero : 0)));
         else
             lk_media_warn(&r->info,
@@ -155,12 +153,10 @@ static void first_frame_facts(lk_ff_reader *r, AVFrame *frame)
     info->width = turned ? frame->height : frame->width;
     info->height = turned ? frame->width : frame->height;
     snprintf(info->pixel_format, sizeof info->pixel_format, "%s", name ? name : "unknown");
-    const AVRational sar =
-        av_guess_sample_aspect_ratio(r->format, r->video.stream, frame);
+    const AVRational sar = av_guess_sample_aspect_ratio(r->format, r->video.stream, frame);
     if (sar.num > 0 && sar.den > 0)
         info->sar = turned ? (lk_rational){sar.den, sar.num} : (lk_rational){sar.num, sar.den};
-    if (lk_ff_colour_words(frame, info->colour, sizeof info->colour))
-        lk_media_warn(&r->info, "colour is not fully tagged; read as %s", info->colour);
+    (void)lk_ff_colour_words(frame, info->colour, sizeof info->colour);
 }
 
 lk_status lk_ff_video_deliver(lk_ff_reader *r, const lk_ff_entry *e, lk_frame_view *out)

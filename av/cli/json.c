@@ -1,0 +1,38 @@
+/* json.c - see json.h. */
+#include "av/cli/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+json_t *lk_json_real(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+json_t *lk_json_seconds(lk_flick t)
+{
+    return t == LK_FLICK_NONE ? json_null() : json_real(lk_flick_to_s(t));
+}
+
+lk_status lk_json_set(json_t *object, const char *key, json_t *value)
+{
+    /* jansson refuses text that is not UTF-8 by returning NULL; file names may be such text. */
+    if (!value)
+        value = json_string("(not valid UTF-8)");
+    if (json_object_set_new(object, key, value) != 0)
+        return LK_FAIL(LK_E_MEMORY, "out of memory");
+    return LK_OK;
+}
+
+lk_status lk_json_print_line(json_t *value)
+{
+    lk_status st = LK_OK;
+    char *text = json_dumps(value, JSON_REAL_PRECISION(12));
+    LK_REQUIRE(text, LK_E_MEMORY, "out of memory");
+    LK_REQUIRE(puts(text) != EOF && fflush(stdout) == 0, LK_E_IO, "cannot write to stdout");
+done:
+    free(text);
+    json_decref(value);
+    return st;
+}
