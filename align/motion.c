@@ -68,6 +68,8 @@ void lk_small_from_frame(const lk_frame_view *f, int width, int height, lk_small
 {
     uint32_t sums[16384];
     const int cols = f->width < 16384 ? f->width : 16384;
+    double share = 0; /* 1 / count, kept while the count stays the same: division is slow */
+    uint32_t count = 0;
     out->width = width;
     out->height = height;
     for (int y = 0; y < height; y++) {
@@ -75,15 +77,21 @@ void lk_small_from_frame(const lk_frame_view *f, int width, int height, lk_small
         int y1 = (int)((int64_t)(y + 1) * f->height / height);
         y1 = y1 > y0 ? y1 : y0 + 1;
         sum_rows(f, y0, y1, sums);
-        for (int x = 0; x < width; x++) {
-            const int x0 = (int)((int64_t)x * cols / width);
-            int x1 = (int)((int64_t)(x + 1) * cols / width);
+        for (int x = 0, x0 = 0; x < width; x++) {
+            int x1 = (x + 1) * cols / width;
             x1 = x1 > x0 ? x1 : x0 + 1;
-            uint64_t sum = 0;
+            uint32_t sum = 0;
             for (int i = x0; i < x1; i++)
                 sum += sums[i];
-            const uint64_t count = (uint64_t)(x1 - x0) * (uint64_t)(y1 - y0);
-            out->luma[y * width + x] = (uint8_t)((sum + count / 2) / count);
+            const uint32_t pixels = (uint32_t)(x1 - x0) * (uint32_t)(y1 - y0);
+            if (pixels != count) {
+                count = pixels;
+                share = 1.0 / count;
+            }
+            /* The mean is a multiple of 1 / count, so a quarter of that keeps exact halves safe
+             * from the rounding of `share`. */
+            out->luma[y * width + x] = (uint8_t)((sum + 0.25) * share + 0.5);
+            x0 = x1 < cols ? x1 : cols - 1;
         }
     }
 }
