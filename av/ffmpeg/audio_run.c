@@ -18,7 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TOLERANCE (LK_FLICKS_PER_MS * 3 / 2)
+#define VORBIS_MAX_BLOCK 8192
+#define TOLERANCE        (LK_FLICKS_PER_MS * 3 / 2)
 
 void lk_ff_audio_packet(lk_ff_reader *r, const AVPacket *packet)
 {
@@ -105,7 +106,14 @@ static void follow_time(lk_ff_reader *r, const AVFrame *frame, int64_t *skip)
     const lk_flick expect = predicted(a, 0), off = time - expect;
     const lk_flick tolerance = 2 * tick > TOLERANCE ? 2 * tick : TOLERANCE;
     if (llabs(off) <= tolerance) {
-        a->overlapping = false;
+        a->overlapping = a->doubted = false;
+        return;
+    }
+    /* libavformat misplaces the first short Vorbis block after a long one, so a single block that
+     * is off proves nothing; a true gap moves the next one too. */
+    if (a->codec->codec_id == AV_CODEC_ID_VORBIS && !a->doubted &&
+        llabs(off) < lk_flick_from_samples(VORBIS_MAX_BLOCK / 2, a->rate_hz)) {
+        a->doubted = true;
         return;
     }
     if (llabs(off) > LK_FF_MAX_JUMP) {

@@ -69,6 +69,7 @@ typedef struct lk_ff_audio {
     int64_t count;
     bool overlapping;    /* inside a stretch of frames that lie before what was delivered */
     bool gap;            /* the next entry follows a hole */
+    bool doubted;        /* one Vorbis block was not where the count puts it */
     int64_t assume_left; /* samples of assumed priming still to drop */
     lk_flick limit;      /* end the container states for the stream, or NONE (T6) */
     int64_t packet_left; /* samples the last packet's duration claims, -1 unknown */

@@ -167,17 +167,24 @@ done:
     return st;
 }
 
-/* Ogg: move both streams until the first picture lies on a multiple of 1/rate. */
+/* Ogg: move both streams until the first picture lies on a multiple of 1/rate.  FLAC frames are
+ * numbered from 0, so there silence stands for a late start. */
 static lk_status lay_out_ogg(lk_writer *w)
 {
     lk_status st = LK_OK;
+    lk_wr_audio *a = &w->audio;
     int64_t n = 0;
     lk_flick at = 0;
-    if (!w->has_video)
-        goto done;
-    LK_TRY(tick_at_or_after(w->video.start, w->options.rate, &n));
-    LK_TRY(lk_flick_from_ticks(n, w->options.rate, &at));
-    w->video_shift = w->audio_shift = at - w->video.start;
+    if (w->has_video) {
+        LK_TRY(tick_at_or_after(w->video.start, w->options.rate, &n));
+        LK_TRY(lk_flick_from_ticks(n, w->options.rate, &at));
+        w->video_shift = w->audio_shift = at - w->video.start;
+    }
+    if (w->has_audio && a->codec->codec_id == AV_CODEC_ID_FLAC) {
+        a->lead = a->lead_total =
+            lk_samples_from_flick(a->start + w->audio_shift, w->options.rate_hz);
+        w->audio_shift = -a->start;
+    }
 done:
     return st;
 }
