@@ -56,15 +56,16 @@ static void load(const char *path)
     if (n_seeds == MAX_SEEDS || stat(path, &info) != 0)
         return;
     if (S_ISDIR(info.st_mode)) {
-        DIR *d = opendir(path);
-        for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+        struct dirent **names = NULL; /* sorted, so that input i is the same everywhere */
+        const int n = scandir(path, &names, NULL, alphasort);
+        for (int i = 0; i < n; i++) {
             char inside[4096];
-            snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
-            if (e->d_name[0] != '.')
+            snprintf(inside, sizeof inside, "%s/%s", path, names[i]->d_name);
+            if (names[i]->d_name[0] != '.')
                 load(inside);
+            free(names[i]);
         }
-        if (d)
-            closedir(d);
+        free(names);
         return;
     }
     FILE *f = fopen(path, "rb");
