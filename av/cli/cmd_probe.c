@@ -1,7 +1,7 @@
 /* cmd_probe.c - what a file holds and when: the exact timeline, decoded, not guessed. */
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
-#include "av/cli/json.h"
+#include "av/json.h"
 #include "av/cli/progress.h"
 #include "av/media.h"
 
@@ -101,9 +101,9 @@ static lk_status print_json(const char *path, const lk_media_info *info, const c
 {
     lk_status st = LK_OK;
     json_t *root = json_object(), *warnings = json_array();
-    LK_TRY(lk_json_set(root, "file", json_string(path)));
+    LK_TRY(lk_json_set(root, "file", lk_json_text(path)));
     LK_TRY(lk_json_set(root, "status", json_string(error ? "failed" : "ok")));
-    LK_TRY(lk_json_set(root, "error", error ? json_string(error) : json_null()));
+    LK_TRY(lk_json_set(root, "error", error ? lk_json_text(error) : json_null()));
     if (info && !error) {
         LK_TRY(lk_json_set(root, "container", json_string(info->container)));
         LK_TRY(set_video(root, &info->video));
@@ -112,7 +112,7 @@ static lk_status print_json(const char *path, const lk_media_info *info, const c
                            lk_json_real(start_difference_ms(info))));
         LK_TRY(lk_json_set(root, "file_zero_shift_s", lk_json_seconds(info->file_zero_shift)));
         for (int i = 0; i < info->n_warnings; i++)
-            json_array_append_new(warnings, json_string(info->warnings[i]));
+            json_array_append_new(warnings, lk_json_text(info->warnings[i]));
     }
     LK_TRY(lk_json_set(root, "warnings", warnings));
     warnings = NULL;

@@ -1,7 +1,7 @@
 /* cmd_sync.c - how late is the sound, in one line a file. */
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
-#include "av/cli/json.h"
+#include "av/json.h"
 #include "av/cli/progress.h"
 #include "av/sync.h"
 
@@ -73,14 +73,14 @@ static lk_status print_json(const lk_clip_result *r, const lk_sync_answer *a)
 {
     lk_status st = LK_OK;
     json_t *root = json_object();
-    LK_TRY(lk_json_set(root, "clip", json_string(r->clip)));
+    LK_TRY(lk_json_set(root, "clip", lk_json_text(r->clip)));
     LK_TRY(lk_json_set(root, "status", json_string(r->failed ? "failed" : "ok")));
-    LK_TRY(lk_json_set(root, "error", r->failed ? json_string(r->error) : json_null()));
+    LK_TRY(lk_json_set(root, "error", r->failed ? lk_json_text(r->error) : json_null()));
     LK_TRY(lk_json_set(root, "offset_ms", lk_json_real(a->offset_ms)));
     LK_TRY(lk_json_set(root, "ci95_ms", pair_of(a->lo, a->hi)));
     LK_TRY(lk_json_set(root, "drift_ppm", lk_json_real(a->drift_ppm)));
     LK_TRY(lk_json_set(root, "trusted", json_boolean(a->trusted)));
-    LK_TRY(lk_json_set(root, "reason", a->reason[0] ? json_string(a->reason) : json_null()));
+    LK_TRY(lk_json_set(root, "reason", a->reason[0] ? lk_json_text(a->reason) : json_null()));
     LK_TRY(lk_json_set(root, "source", a->source[0] ? json_string(a->source) : json_null()));
     LK_TRY(lk_json_set(root, "p", lk_json_real(a->p)));
     LK_TRY(lk_json_set(root, "container_offset_ms", lk_json_real(r->container_offset_ms)));

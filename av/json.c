@@ -1,9 +1,10 @@
 /* json.c - see json.h. */
-#include "av/cli/json.h"
+#include "av/json.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 json_t *lk_json_real(double x)
 {
@@ -15,12 +16,30 @@ json_t *lk_json_seconds(lk_flick t)
     return t == LK_FLICK_NONE ? json_null() : json_real(lk_flick_to_s(t));
 }
 
+json_t *lk_json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    if (value)
+        return value;
+    char *escaped = malloc(4 * strlen(text) + 1);
+    if (!escaped)
+        return NULL;
+    size_t n = 0;
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x80)
+            escaped[n++] = *c;
+        else
+            n += (size_t)snprintf(escaped + n, 5, "\\x%02x", (unsigned)(unsigned char)*c);
+    }
+    escaped[n] = '\0';
+    value = json_string(escaped);
+    free(escaped);
+    return value;
+}
+
 lk_status lk_json_set(json_t *object, const char *key, json_t *value)
 {
-    /* jansson refuses text that is not UTF-8 by returning NULL; file names may be such text. */
-    if (!value)
-        value = json_string("(not valid UTF-8)");
-    if (json_object_set_new(object, key, value) != 0)
+    if (!value || json_object_set_new(object, key, value) != 0)
         return LK_FAIL(LK_E_MEMORY, "out of memory");
     return LK_OK;
 }
