@@ -28,6 +28,7 @@ typedef struct lk_command {
 int lk_cmd_doctor(int argc, char **argv);
 int lk_cmd_probe(int argc, char **argv);
 int lk_cmd_sync(int argc, char **argv);
+int lk_cmd_worlds(int argc, char **argv);
 
 /* Print the recorded failure as one sentence on stderr and map it to an exit code. */
 int lk_cli_failed(lk_status st);

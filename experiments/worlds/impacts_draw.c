@@ -25,8 +25,12 @@ static void draw_window(const lk_impacts *s, lk_canvas *c)
     lk_draw_rect(c, x - 0.012, y - 0.012, x + w + 0.012, y + h + 0.012, lk_rgb(0xf2efe6),
                  lk_rgb(0xd8d3c4));
     lk_draw_rect(c, x, y, x + w, y + h, lk_rgb(0x9cc8ee), lk_rgb(0xdcecf6));
-    lk_draw_ellipse(c, x + 0.3 * w, y + h * 0.95, 0.28 * w, 0.05, 0, 0, lk_rgb(0x86b07a));
-    lk_draw_ellipse(c, x + 0.72 * w, y + h * 0.97, 0.28 * w, 0.07, 0, 0, lk_rgb(0x6f9d68));
+    lk_path hill;
+    lk_path_move(&hill, x, y + h);
+    lk_path_line(&hill, x, y + 0.80 * h);
+    lk_path_cubic(&hill, x + 0.3 * w, y + 0.60 * h, x + 0.5 * w, y + 0.95 * h, x + w, y + 0.7 * h);
+    lk_path_line(&hill, x + w, y + h);
+    lk_draw_path(c, &hill, lk_rgb(0x8fbb80), lk_rgb(0x5f9058));
     lk_draw_rect(c, x + w / 2 - 0.006, y, x + w / 2 + 0.006, y + h, lk_rgb(0xece8dc),
                  lk_rgb(0xd8d3c4));
     lk_draw_rect(c, x, y + h * 0.48, x + w, y + h * 0.48 + 0.012, lk_rgb(0xece8dc),
@@ -101,6 +105,10 @@ static void draw_drum(lk_canvas *c, double x, double half, double y, lk_colour s
 {
     const double deep = 0.12;
     lk_path side;
+    lk_draw_line(c, x - half * 0.8, y + 0.05, x - half * 0.95, 0.955, 0.012, 0.012,
+                 lk_rgb(0x77777c));
+    lk_draw_line(c, x + half * 0.8, y + 0.05, x + half * 0.95, 0.955, 0.012, 0.012,
+                 lk_rgb(0x77777c));
     lk_path_move(&side, x - half, y);
     lk_path_line(&side, x + half, y);
     lk_path_line(&side, x + half * 0.92, y + deep);

@@ -467,6 +467,32 @@ const char *const *lk_world_names(void)
     return kind_names;
 }
 
+const char *lk_world_summary(const char *name)
+{
+    for (size_t i = 0; i < N_KINDS; i++) {
+        if (strcmp(name, kinds[i]->name) == 0)
+            return kinds[i]->summary;
+    }
+    return NULL;
+}
+
+lk_rational lk_world_frame_rate(const lk_world *world, bool *vfr)
+{
+    *vfr = world->vfr != NULL;
+    return *vfr ? (lk_rational){600, 1} : world->rate;
+}
+
+int lk_world_rate_hz(const lk_world *world)
+{
+    return world->setup.rate_hz;
+}
+
+void lk_world_size(const lk_world *world, int *width, int *height)
+{
+    *width = world->setup.width;
+    *height = world->setup.height;
+}
+
 int64_t lk_world_n_frames(const lk_world *world)
 {
     return world->n_frames;

@@ -44,7 +44,7 @@ typedef enum lk_world_event_kind {
 typedef struct lk_world_event {
     lk_world_event_kind kind;
     lk_span picture; /* when it is seen; end == start for an instant */
-    lk_span sound;   /* when it is heard: picture plus offset and drift */
+    lk_span sound;   /* when it is heard: picture plus offset and drift; may lie outside the clip */
     double strength; /* (0, 1], or position in bar */
     char label[16];
 } lk_world_event;
@@ -58,9 +58,17 @@ void lk_world_free(lk_world **world);
 
 const char *const *lk_world_names(void); /* NULL-ended */
 
+/* One line on what a world shows, or NULL for an unknown name. */
+const char *lk_world_summary(const char *name);
+
 int64_t lk_world_n_frames(const lk_world *world);
 lk_span lk_world_frame_span(const lk_world *world, int64_t frame);
 int64_t lk_world_n_samples(const lk_world *world);
+int lk_world_rate_hz(const lk_world *world);
+void lk_world_size(const lk_world *world, int *width, int *height);
+
+/* The constant frame rate; with *vfr the rate no two frames are closer than. */
+lk_rational lk_world_frame_rate(const lk_world *world, bool *vfr);
 
 /* What the clip shows, as a prompt: "a rubber ball bounces on wood". Valid while world lives. */
 const char *lk_world_caption(const lk_world *world);
@@ -72,7 +80,9 @@ LK_CHECKED lk_status lk_world_render_frame(const lk_world *world, int64_t frame,
 LK_CHECKED lk_status lk_world_render_sound(const lk_world *world, int64_t first, int64_t count,
                                            float *mono);
 
+/* Sorted by picture.start, then sound.start.  Where sound and picture do not belong together (the
+ * controls) an event is either seen or heard, and the span of the other is LK_FLICK_NONE. */
 int64_t lk_world_n_events(const lk_world *world);
-const lk_world_event *lk_world_events(const lk_world *world); /* sorted by picture.start */
+const lk_world_event *lk_world_events(const lk_world *world);
 
 #endif /* LK_WORLDS_H */
