@@ -5,6 +5,7 @@
 
 static const lk_metric *const metrics[] = {
     &lk_metric_event,
+    &lk_metric_beat,
     NULL,
 };
 

@@ -5,5 +5,6 @@
 #include "align/align.h"
 
 extern const lk_metric lk_metric_event; /* event.c */
+extern const lk_metric lk_metric_beat;  /* beat.c */
 
 #endif /* LK_METRICS_H */
