@@ -78,7 +78,7 @@ done:
 
 static double strength_of(double speed)
 {
-    return fmin(1, fmax(0.06, speed / 3.4));
+    return fmin(1, fmax(0.06, speed / 2.6));
 }
 
 static bool in_sight(double x)
@@ -103,12 +103,12 @@ static lk_status throw_ball(lk_impacts *s, int index, uint64_t number, double *t
     double from = rnd(s, stream, 8 * number, 0, 1) < 0.5 ? -1 : 1;
     if (bounces_back)
         from = -s->wall_side;
-    const double crossing = rnd(s, stream, 8 * number + 1, 1.5, 2.6);
+    const double crossing = rnd(s, stream, 8 * number + 1, 1.9, 3.3);
     const double touch = b->ground - b->radius;
     lk_leg l = {
         .t0 = *t, .x0 = from < 0 ? -0.15 : 1.15, .vx = -from * 1.3 / crossing, .g = LK_GRAVITY};
     l.y0 = touch - rnd(s, stream, 8 * number + 2, 0.22, 0.62) - 0.03 * index;
-    l.vy = rnd(s, stream, 8 * number + 3, -1.3, 0.2);
+    l.vy = rnd(s, stream, 8 * number + 3, -1.0, 0.2);
     const double e = looks[b->material].bounce * rnd(s, stream, 8 * number + 4, 0.95, 1.05);
     LK_TRY(add_leg(b, l));
     for (;;) {
@@ -166,12 +166,12 @@ static lk_status make_hops(lk_impacts *s, int index)
     lk_status st = LK_OK;
     lk_ball *b = &s->balls[index];
     const uint64_t stream = 30 + (uint64_t)index;
-    const double slow = 1 + 0.35 * (s->setup.overlap ? 0 : s->n_balls - 1);
+    const double slow = s->setup.overlap ? 0 : s->n_balls - 1;
+    const double shortest = 0.42 + 0.12 * slow, longest = 0.92 + 0.05 * slow;
     uint32_t at = pick(s, stream, 1000, (uint32_t)s->n_bars);
     double t = -LK_WORLD_LEAD_S - rnd(s, stream, 2000, 0, 0.5);
     for (uint64_t k = 0; t < s->setup.seconds + LK_WORLD_LEAD_S; k++) {
-        const double flight =
-            fmin(0.80, slow * rnd(s, stream, 4 * k, 0, 1) * 0.42 + 0.30 * sqrt(slow));
+        const double flight = rnd(s, stream, 4 * k, shortest, longest);
         /* One or two bars further, turning at the ends, now and then the same bar again. */
         int to = (int)at + (int)pick(s, stream + 10, k, 5) - 2;
         if (to < 0 || to >= s->n_bars)
@@ -212,7 +212,7 @@ static void make_balls(lk_impacts *s)
                                          {0x2fa45a, 0xf3f3ee}, {0xe08a1e, 0x5b2d86},
                                          {0x8f3fb5, 0xf0e06a}, {0x17a0a8, 0xf7f2e6}};
     const uint32_t roll = pick(s, 0, 1, 10);
-    s->n_balls = roll < 5 ? 1 : roll < 8 ? 2 : 3;
+    s->n_balls = roll < 5 ? 1 : roll < 9 ? 2 : 3;
     if (s->setup.overlap)
         s->n_balls = s->n_balls < 3 ? 3 : 4;
     const uint32_t first_paint = pick(s, 0, 2, 6);
@@ -221,7 +221,7 @@ static void make_balls(lk_impacts *s)
         lk_ball *b = &s->balls[i];
         const uint64_t k = (uint64_t)i;
         b->material = s->on_bars ? LK_RUBBER : floor_balls[pick(s, 1, k, 5)];
-        b->radius = fit * (s->on_bars ? 0.048 : rnd(s, 2, s->wall_side ? 0 : k, 0.062, 0.088));
+        b->radius = fit * (s->on_bars ? 0.058 : rnd(s, 2, s->wall_side ? 0 : k, 0.068, 0.095));
         b->ground = 0.80 + 0.055 * i;
         const unsigned *paint = paints[(first_paint + k) % 6];
         b->look = (lk_sphere_look){.kind = looks[b->material].texture,

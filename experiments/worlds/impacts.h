@@ -10,7 +10,7 @@
 #include "experiments/worlds/raster.h"
 #include "experiments/worlds/world_impl.h"
 
-#define LK_GRAVITY   8.2 /* picture heights per s^2: the picture is about 1.2 m high */
+#define LK_GRAVITY   5.0 /* picture heights per s^2: the picture is about 2 m high */
 #define LK_HORIZON   0.60
 #define LK_MAX_BALLS 4
 #define LK_MAX_BARS  7
