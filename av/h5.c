@@ -42,7 +42,7 @@ static void safe_name(const char *name, char *out, size_t bytes)
 
 static bool open_existing(lk_h5_writer *w)
 {
-    if (access(w->part, R_OK | W_OK) != 0)
+    if (access(w->part, R_OK | W_OK) != 0 && rename(w->path, w->part) != 0)
         return false;
     w->file = H5Fopen(w->part, H5F_ACC_RDWR, H5P_DEFAULT);
     if (w->file < 0)
