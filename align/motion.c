@@ -442,3 +442,49 @@ void lk_motion_estimate(const lk_small_picture *a, const lk_small_picture *b,
     sweep(a, b, guess, noise_floor, field, 1);
     sweep(a, b, NULL, noise_floor, field, -1);
 }
+
+/* ---- agreement ------------------------------------------------------------------------------- */
+
+#define AGREE_PX    1.0f /* how far the way back may miss */
+#define AGREE_SHARE 0.1f /* and this share of the way */
+
+/* Marks in keep[] the blocks of `there` that the vectors of `back` confirm.  (cx, cy) is the centre
+ * of the picture. */
+static void find_agreeing(const lk_motion_field *there, const lk_motion_field *back,
+                          const lk_camera_motion *m, float cx, float cy, bool *keep)
+{
+    for (int i = 0; i < there->columns * there->rows; i++) {
+        const lk_block_motion *b = &there->block[i];
+        keep[i] = false;
+        if (!(b->weight > 0))
+            continue;
+        const float half = 0.5f * LK_BLOCK;
+        const float px = (float)(i % there->columns * LK_BLOCK_STEP) + half + b->dx - cx;
+        const float py = (float)(i / there->columns * LK_BLOCK_STEP) + half + b->dy - cy;
+        const float qx = px + m->dx + m->zoom * px - m->roll * py + cx - half;
+        const float qy = py + m->dy + m->zoom * py + m->roll * px + cy - half;
+        const int column = (int)lrintf(qx / LK_BLOCK_STEP), row = (int)lrintf(qy / LK_BLOCK_STEP);
+        if (column < 0 || row < 0 || column >= back->columns || row >= back->rows)
+            continue;
+        const lk_block_motion *r = &back->block[row * back->columns + column];
+        const float ex = b->dx + r->dx, ey = b->dy + r->dy;
+        const float may = AGREE_PX + AGREE_SHARE * sqrtf(b->dx * b->dx + b->dy * b->dy);
+        keep[i] = (r->weight > 0 || r->still) && ex * ex + ey * ey <= may * may;
+    }
+}
+
+void lk_motion_agree(lk_motion_field *forward, lk_motion_field *back,
+                     const lk_camera_motion *camera, int width, int height)
+{
+    bool keep[2][LK_MAX_BLOCKS];
+    const lk_camera_motion inverse = {-camera->dx, -camera->dy, -camera->zoom, -camera->roll};
+    const float cx = 0.5f * (float)(width - 1), cy = 0.5f * (float)(height - 1);
+    find_agreeing(forward, back, camera, cx, cy, keep[0]);
+    find_agreeing(back, forward, &inverse, cx, cy, keep[1]);
+    for (int i = 0; i < forward->columns * forward->rows; i++) {
+        if (!keep[0][i])
+            forward->block[i].weight = 0;
+        if (!keep[1][i])
+            back->block[i].weight = 0;
+    }
+}

@@ -65,6 +65,13 @@ void lk_camera_undo(const lk_small_picture *b, const lk_camera_motion *camera,
 void lk_motion_estimate(const lk_small_picture *a, const lk_small_picture *b,
                         const lk_motion_field *guess, float noise_floor, lk_motion_field *field);
 
+/* Drop what the two directions do not agree on.  `forward` holds the blocks of a in b, `back` those
+ * of b in a, `camera` the camera's motion from a to b.  A block keeps its vector only when the
+ * block it lands on points back to it; a piece of background that has just been uncovered, say,
+ * finds some likeness in the other picture, but nothing there points back. */
+void lk_motion_agree(lk_motion_field *forward, lk_motion_field *back,
+                     const lk_camera_motion *camera, int width, int height);
+
 /* Mean |a - b| over all pixels and, through *typical, the median over blocks (a noise estimate). */
 float lk_picture_change(const lk_small_picture *a, const lk_small_picture *b, float *typical);
 

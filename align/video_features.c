@@ -193,6 +193,13 @@ static void compare_with_previous(lk_video_extractor *x)
     }
     x->forward_guess = x->forward;
     lk_motion_estimate(before, seen, &x->forward_guess, floor, &x->forward);
+    const lk_small_picture *old = before;
+    if (moves) {
+        lk_camera_undo(before, &inverse, &x->moved);
+        old = &x->moved;
+    }
+    lk_motion_estimate(now, old, back, floor, back_now);
+    lk_motion_agree(&x->forward, back_now, &camera, x->width, x->height);
     store_motion(x, seconds);
     if (k > 1 && !x->f.cut[k - 1]) {
         double loss = 0, gain = 0;
@@ -200,12 +207,6 @@ static void compare_with_previous(lk_video_extractor *x)
         x->f.impact[k - 1] = (float)(loss + fmin(gain, x->loss_before));
         x->loss_before = loss;
     }
-    const lk_small_picture *old = before;
-    if (moves) {
-        lk_camera_undo(before, &inverse, &x->moved);
-        old = &x->moved;
-    }
-    lk_motion_estimate(now, old, back, floor, back_now);
     x->seconds_before = seconds;
 }
 
