@@ -419,7 +419,7 @@ static lk_status emit_tempo(const clip *c, const lk_sink *sink)
     lk_status st = LK_OK;
     double *bpm = NULL;
     lk_score s = plain("beat.tempo_bpm", "bpm", c->beats.tempo_bpm, c->music.n);
-    const int64_t over = c->music.n > 8 ? 8 : c->music.n - 1, n = c->music.n - over;
+    const int64_t over = c->music.n > 16 ? 8 : c->music.n / 2, n = c->music.n - over;
     LK_TRY(LK_NEW_ARRAY(&bpm, n));
     for (int64_t i = 0; i < n; i++)
         bpm[i] = 60.0 * (double)over / (c->music.t[i + over] - c->music.t[i]);

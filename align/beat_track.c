@@ -394,7 +394,7 @@ static lk_status find_tempo(lk_beat_list *list)
 {
     lk_status st = LK_OK;
     double *interval = NULL;
-    const int64_t over = list->n > 8 ? 8 : list->n - 1;
+    const int64_t over = list->n > 16 ? 8 : list->n / 2;
     LK_TRY(LK_NEW_ARRAY(&interval, list->n));
     for (int64_t i = 0; i + over < list->n; i++)
         interval[i] = lk_flick_to_s(list->time[i + over] - list->time[i]) / (double)over;
