@@ -233,8 +233,8 @@ void lk_impacts_draw(const void *scene, double t, lk_canvas *c)
                 continue;
             if (pass == 0)
                 draw_shadow(s, b, x * a, y, c);
-            else /* rolls as far as it travels */
-                lk_draw_sphere(c, x * a, y, b->radius, x * a / b->radius, &b->look);
+            else /* turns with its way across */
+                lk_draw_sphere(c, x * a, y, b->radius, 0.4 * x * a / b->radius, &b->look);
         }
     }
     draw_dust(s, t, c);

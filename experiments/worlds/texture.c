@@ -49,21 +49,21 @@ static double wood(uint64_t seed, double x, double y)
     const int plank = (int)floor(y);
     const double shift = 4 * hash01(seed, plank, 77);
     const int board = (int)floor((x + shift) / 4);
-    const double tone = 0.86 + 0.26 * hash01(seed, plank, board);
+    const double tone = 0.93 + 0.13 * hash01(seed, plank, board);
     const double bend = cloud(seed + 9, x * 0.35 + 11 * plank, y * 1.3);
     const double rings = sin(38 * (y + 0.55 * bend) + 9 * hash01(seed, board, plank));
     const double fibre = value_noise(seed + 3, x * 1.5, y * 40);
     const double gap = fmax(joint(y, 0.03), joint((x + shift) / 4, 0.006));
-    return tone * (0.93 + 0.06 * rings + 0.10 * (fibre - 0.5)) * (1 - 0.6 * gap);
+    return tone * (0.96 + 0.03 * rings + 0.05 * (fibre - 0.5)) * (1 - 0.4 * gap);
 }
 
 static double stone(uint64_t seed, double x, double y)
 {
     const double row = floor(y), sx = x + 0.5 * fmod(fabs(row), 2);
-    const double tone = 0.84 + 0.26 * hash01(seed, (int)floor(sx), (int)row);
+    const double tone = 0.94 + 0.12 * hash01(seed, (int)floor(sx), (int)row);
     const double spots = cloud(seed + 5, x * 4, y * 4) - 0.47;
     const double gap = fmax(joint(y, 0.045), joint(sx, 0.045));
-    return tone * (1 + 0.5 * spots) * (1 - 0.45 * gap);
+    return tone * (1 + 0.22 * spots) * (1 - 0.3 * gap);
 }
 
 double lk_texture_at(lk_texture_kind kind, uint64_t seed, double x, double y)
