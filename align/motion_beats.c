@@ -5,9 +5,17 @@
  *     v(t) = sum_k d_k s_k g((t - m_k) / SIGMA) / sum_k d_k g(..),
  * d_k the length and m_k the middle of interval k; symmetric in time, hence without bias around a
  * symmetric minimum.  A minimum counts when v rises on both sides by LEAST_DROP of the mean speed
- * around before it falls below it again; its time is the vertex of the parabola through three grid
- * points.  An impact peak (centroid over the frames of its pulse) within +-NEAR replaces the
- * nearest minimum and stands for itself where there is none.
+ * around before it falls below it again.
+ *
+ * Where the tangents of steepest fall and rise meet the least speed nearby, motion ends and
+ * begins anew: times e and b.  Smoothing delays e (a dead stop by 1.25 S, S^2 = SIGMA^2 + frame^2 /
+ * 12): a ramp of length D then shows F = height / slope = D / erf(D / (2 sqrt(2) S)), from which D
+ * and the delay (F - D) / 2 follow; likewise b.  If the rest b - e is short, or not so long and D
+ * is slow (small motions go unseen, so every turn seems to rest a little), the movement turns: the
+ * beat is the vertex of the parabola through the minimum.  Otherwise the movement has stopped: the
+ * beat is e.  In between both are blended. A strong impact (centroid of its pulse) that takes half
+ * of the speed or more marks a stop better than e and replaces it; without a minimum nearby it
+ * stands for itself.
  */
 #include "align/motion_beats.h"
 
@@ -15,24 +23,34 @@
 #include "kernels/mem.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define GRID_S      0.01
-#define SIGMA_S     0.04
-#define AROUND_S    2.0
-#define LEAST_DROP  0.25
-#define LEAST_SPEED 0.004 /* picture heights a second: below, the picture rests */
-#define LEAST_GAP   (150 * LK_FLICKS_PER_MS)
-#define NEAR        (100 * LK_FLICKS_PER_MS)
-#define IMPACT_OVER 6.0 /* times the median impact around */
-#define IMPACT_TOP  0.2 /* share of the clip's strong impacts (95 % quantile) */
-#define LONGEST_S   (6 * 3600.0)
+#define GRID_S       0.01
+#define SIGMA_S      0.04
+#define AROUND_S     2.0
+#define LEAST_DROP   0.25
+#define LEAST_SPEED  0.004 /* picture heights a second: below, the picture rests */
+#define LEAST_GAP    (150 * LK_FLICKS_PER_MS)
+#define NEAR         (100 * LK_FLICKS_PER_MS)
+#define TURN_S       0.03 /* rests: none, certain; */
+#define REST_S       0.09
+#define PAUSE_S      0.25 /* and without a sharp stop; */
+#define LONG_S       0.40
+#define SLOW_S       0.14 /* ramps: eased, sharp */
+#define SHARP_S      0.08
+#define IMPACT_OVER  6.0 /* times the median impact around */
+#define IMPACT_TOP   0.2 /* share of the clip's strong impacts (95 % quantile) */
+#define IMPACT_SHARE 0.5 /* of the speed before it must be lost at once */
+#define BEFORE       (250 * LK_FLICKS_PER_MS)
+#define LONGEST_S    (6 * 3600.0)
 
 typedef struct curve {
     double start_s;
     int64_t n;
     double *v;      /* [n] speed on the grid */
     double *around; /* [n] its mean over +-AROUND_S */
+    double sigma;   /* of all smoothing, seconds */
 } curve;
 
 static double middle_s(const lk_video_features *f, int64_t k)
@@ -49,6 +67,8 @@ static lk_status smooth_speed(const lk_video_features *f, curve *c)
     LK_REQUIRE(length >= 0 && length < LONGEST_S, LK_E_UNSUPPORTED,
                "the picture lasts longer than %g hours", LONGEST_S / 3600);
     c->n = (int64_t)(length / GRID_S) + 1;
+    const double frame = length / (double)(f->n - 1);
+    c->sigma = sqrt(SIGMA_S * SIGMA_S + frame * frame / 12);
     LK_TRY(LK_NEW_ARRAY(&c->v, c->n));
     LK_TRY(LK_NEW_ARRAY(&c->around, c->n));
     LK_TRY(LK_NEW_ARRAY(&prefix, c->n + 1));
@@ -105,7 +125,81 @@ done:
     return st;
 }
 
-static lk_status find_minima(const curve *c, lk_onset_list *list)
+/* Length of the ramp whose smoothed image has height / slope = shown. */
+static double ramp_length(double shown, double sigma)
+{
+    double lo = 0, hi = shown;
+    for (int i = 0; i < 40; i++) {
+        const double mid = 0.5 * (lo + hi), x = mid / (2 * M_SQRT2 * sigma);
+        if (mid < shown * erf(x))
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return shown > sqrt(2 * M_PI) * sigma ? hi : 0;
+}
+
+/* Distance in seconds from grid point i to where the flank on one side (step -1: before, +1: after)
+ * meets the level of the rest, freed of the delay by smoothing. */
+static double flank_end(const curve *c, int64_t i, int64_t step, double level, double *ramp)
+{
+    int64_t top = i, steepest = i;
+    for (int64_t j = i + step; j >= 0 && j < c->n && c->v[j] >= c->v[top]; j += step)
+        top = j;
+    for (int64_t j = i; j != top; j += step) { /* plateaus within do not end the flank */
+        if (c->v[j + step] - c->v[j] > c->v[steepest + step] - c->v[steepest])
+            steepest = j;
+    }
+    *ramp = 0;
+    if (top == i)
+        return 0;
+    const double slope = (c->v[steepest + step] - c->v[steepest]) / GRID_S;
+    const double middle = 0.5 * (c->v[steepest] + c->v[steepest + step]) - level;
+    const double shown = (c->v[top] - level) / slope;
+    const double away = (fabs((double)(steepest - i)) + 0.5) * GRID_S;
+    *ramp = ramp_length(shown, c->sigma);
+    return away - middle / slope + 0.5 * (shown - *ramp);
+}
+
+/* The least speed of the intervals that come within SIGMA_S of t: smoothing has raised the minimum
+ * of the curve, more so the sharper the turn. */
+static double least_speed(const lk_video_features *f, double t)
+{
+    int64_t lo = 1, hi = f->n - 1;
+    while (lo < hi) { /* the first frame that starts at or after t - SIGMA_S */
+        const int64_t mid = lo + (hi - lo) / 2;
+        if (lk_flick_to_s(f->spans[mid].start) < t - SIGMA_S)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    double least = (double)f->speed[lo];
+    for (int64_t k = lo; k < f->n && lk_flick_to_s(f->spans[k - 1].start) <= t + SIGMA_S; k++)
+        least = fmin(least, (double)f->speed[k]);
+    return least;
+}
+
+/* The nearest impact within NEAR, or -1. */
+static int64_t impact_at(const lk_onset_list *impacts, lk_flick t)
+{
+    int64_t best = -1;
+    for (int64_t j = 0; j < impacts->n; j++) {
+        const lk_flick d = llabs(impacts->time[j] - t);
+        if (d <= NEAR && (best < 0 || d < llabs(impacts->time[best] - t)))
+            best = j;
+    }
+    return best;
+}
+
+/* 0 at `none`, 1 at `all`, linear between and constant beyond. */
+static double blend(double x, double none, double all)
+{
+    return fmin(1, fmax(0, (x - none) / (all - none)));
+}
+
+/* Impacts that a minimum explains get strength 0. */
+static lk_status find_minima(const lk_video_features *f, const curve *c, lk_onset_list *impacts,
+                             lk_onset_list *list)
 {
     lk_status st = LK_OK;
     size_t capacity[2] = {0, 0};
@@ -115,13 +209,34 @@ static lk_status find_minima(const curve *c, lk_onset_list *list)
         const double drop = fmin(rise_beside(c, i, -1), rise_beside(c, i, 1)) / c->around[i];
         if (drop < LEAST_DROP)
             continue;
+        const double level = fmin(c->v[i], least_speed(f, c->start_s + (double)i * GRID_S));
         const double left = c->v[i - 1] - c->v[i], right = c->v[i + 1] - c->v[i];
-        const double shift = 0.5 * (left - right) / (left + right);
-        const double t = c->start_s + ((double)i + shift) * GRID_S;
-        LK_TRY(append(list, capacity, lk_flick_from_s(t), fmin(1, drop)));
+        const double turn = 0.5 * (left - right) / (left + right) * GRID_S;
+        double fall = 0, rise = 0;
+        const double end = -flank_end(c, i, -1, level, &fall);
+        const double rest = flank_end(c, i, 1, level, &rise) - end;
+        const double sharp = blend(fall, SLOW_S, SHARP_S) * blend(rest, TURN_S, REST_S);
+        const double stopped = fmax(sharp, blend(rest, PAUSE_S, LONG_S));
+        const double t = c->start_s + (double)i * GRID_S + stopped * end + (1 - stopped) * turn;
+        lk_flick time = lk_flick_from_s(t);
+        const int64_t impact = impact_at(impacts, time);
+        if (impact >= 0) {
+            impacts->strength[impact] = 0;
+            time = stopped >= 0.5 ? impacts->time[impact] : time;
+        }
+        LK_TRY(append(list, capacity, time, fmin(1, drop)));
     }
 done:
     return st;
+}
+
+/* The fastest motion in the quarter of a second up to frame k. */
+static double speed_before(const lk_video_features *f, int64_t k)
+{
+    double most = 0;
+    for (int64_t i = k; i > 0 && f->spans[k].start - f->spans[i].start <= BEFORE; i--)
+        most = fmax(most, (double)f->speed[i]);
+    return most;
 }
 
 /* Peaks of the impact series that stand out of their surroundings and of the clip. */
@@ -143,6 +258,8 @@ static lk_status find_impacts(const lk_video_features *f, lk_onset_list *list)
             window[m++] = (double)f->impact[i];
         if (b < IMPACT_OVER * lk_median(window, m))
             continue;
+        if (a + b + d < IMPACT_SHARE * speed_before(f, k))
+            continue;
         const double t0 = lk_flick_to_s(f->spans[k].start);
         const double before = lk_flick_to_s(f->spans[k - 1].start) - t0;
         const double after = lk_flick_to_s(f->spans[k + 1].start) - t0;
@@ -154,24 +271,20 @@ done:
     return st;
 }
 
-/* Impacts first, then the minima that no impact is near to. */
 static lk_status merge(const lk_onset_list *minima, const lk_onset_list *impacts,
                        lk_onset_list *list)
 {
     lk_status st = LK_OK;
     size_t capacity[2] = {0, 0};
-    int64_t j = 0;
-    for (int64_t i = 0; i <= minima->n; i++) {
-        const lk_flick t = i < minima->n ? minima->time[i] : INT64_MAX;
-        bool taken = false;
-        while (j < impacts->n && impacts->time[j] < t) {
-            taken = t != INT64_MAX && t - impacts->time[j] <= NEAR;
-            LK_TRY(append(list, capacity, impacts->time[j], (double)impacts->strength[j]));
+    for (int64_t i = 0, j = 0; i < minima->n || j < impacts->n;) {
+        if (i < minima->n && (j == impacts->n || minima->time[i] <= impacts->time[j])) {
+            LK_TRY(append(list, capacity, minima->time[i], (double)minima->strength[i]));
+            i++;
+        } else {
+            if (impacts->strength[j] > 0)
+                LK_TRY(append(list, capacity, impacts->time[j], (double)impacts->strength[j]));
             j++;
         }
-        taken = taken || (j < impacts->n && t != INT64_MAX && impacts->time[j] - t <= NEAR);
-        if (!taken && i < minima->n)
-            LK_TRY(append(list, capacity, t, (double)minima->strength[i]));
     }
 done:
     return st;
@@ -186,8 +299,8 @@ lk_status lk_motion_beats_find(const lk_video_features *video, lk_onset_list *li
     if (video->n < 5)
         goto done;
     LK_TRY(smooth_speed(video, &c));
-    LK_TRY(find_minima(&c, &minima));
     LK_TRY(find_impacts(video, &impacts));
+    LK_TRY(find_minima(video, &c, &impacts, &minima));
     LK_TRY(merge(&minima, &impacts, list));
 done:
     lk_free(c.v);

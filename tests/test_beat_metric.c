@@ -104,7 +104,7 @@ static void turns_are_found_between_frames(void **state)
         printf("%2.0f fps%s: %d of %d turns, %d found, bias %+.2f ms, worst %.1f ms\n", fps[c / 4],
                c % 4 >= 2 ? " irregular" : "", seen, expected, (int)list.n, bias / seen, worst);
         assert_true(seen >= expected - 1 && list.n <= expected + 3);
-        assert_true(fabs(bias / seen) < 1.5 && worst < (c % 2 ? 30 : 3));
+        assert_true(fabs(bias / seen) < 1.5 && worst < (c % 2 ? 30 : 5));
         lk_onsets_clear(&list);
     }
 }
@@ -177,6 +177,92 @@ static void frame_minima_follow_the_papers(void **state)
     CHECK_OK(lk_motion_minima_60(&m.f, 5, 1, &frames, &found));
     assert_in_range(found, 26, 28);
     lk_free(frames);
+}
+
+/* ---- through the pictures -------------------------------------------------------------------- */
+
+enum { TURN, CLAP, STEP, WIDTH = 320, HEIGHT = 240 };
+
+static double pattern(double x, double y)
+{
+    return 40 * sin(x * 0.35) * sin(y * 0.41) + 25 * sin(x * 0.13 + 1) * cos(y * 0.17);
+}
+
+/* Where a limb is, in [-1, 1], `u` periods after a beat: swings that turn on the beat, that speed
+ * up and stop dead on the beat, or that arrive on the beat and rest for half a period. */
+static double place(int kind, double u)
+{
+    const double phase = u - floor(u), side = ((int)floor(u) & 1) ? 1 : -1;
+    if (kind == TURN)
+        return -cos(M_PI * u);
+    if (kind == CLAP)
+        return side * (1 - 2 * phase * phase * phase);
+    return side * (1 - 2 * fmax(0, (phase - 0.5) / 0.5));
+}
+
+static void draw(uint8_t *luma, int kind, double u)
+{
+    for (int i = 0; i < WIDTH * HEIGHT; i++)
+        luma[i] = (uint8_t)(110 + 0.5 * pattern(0.7 * (i % WIDTH) + 100, 0.6 * (i / WIDTH)));
+    for (int limb = 0; limb < 2; limb++) {
+        const double cx = limb ? 0.7 * WIDTH : 0.3 * WIDTH + 45 * place(kind, u);
+        const double cy = limb ? 0.5 * HEIGHT + 50 * place(kind, u) : 0.5 * HEIGHT;
+        for (int y = 0; y < HEIGHT; y++) {
+            for (int x = 0; x < WIDTH; x++) {
+                const double dx = x - cx, dy = y - cy, in = 36 - sqrt(dx * dx + dy * dy);
+                uint8_t *const p = luma + y * WIDTH + x;
+                const double cover = fmin(1, fmax(0, in));
+                if (in > 0)
+                    *p = (uint8_t)(*p * (1 - cover) + cover * (140 + pattern(1.3 * dx, 1.3 * dy)));
+            }
+        }
+    }
+}
+
+static void rendered_beats_are_found(void **state)
+{
+    (void)state;
+    static uint8_t luma[WIDTH * HEIGHT];
+    for (int c = 0; c < 6; c++) {
+        const double fps = c < 3 ? 25 : 30, period = 0.56, first = 0.237;
+        const int kind = c % 3;
+        lk_video_extractor *e = NULL;
+        lk_features f = {0};
+        lk_onset_list list;
+        CHECK_OK(lk_video_extractor_create(&e, false));
+        for (int k = 0; k < 6 * fps; k++) {
+            draw(luma, kind, (k / fps - first) / period);
+            const lk_frame_view v = {
+                .span = {lk_flick_from_s(k / fps), lk_flick_from_s((k + 1) / fps)},
+                .index = k,
+                .width = WIDTH,
+                .height = HEIGHT,
+                .sar = {1, 1},
+                .luma = luma,
+                .luma_stride = WIDTH,
+                .luma_full_range = 1};
+            CHECK_OK(lk_video_extractor_push(e, &v));
+        }
+        CHECK_OK(lk_video_extractor_finish(e, &f.video));
+        CHECK_OK(lk_motion_beats_find(&f.video, &list));
+        double bias = 0, worst = 0;
+        for (int64_t i = 0; i < list.n; i++) {
+            const double u = (lk_flick_to_s(list.time[i]) - first) / period;
+            const double error = 1e3 * period * (u - round(u));
+            bias += error / (double)list.n;
+            worst = fmax(worst, fabs(error));
+        }
+        printf("%s at %.0f fps: %d found, bias %+.1f ms, worst %.1f ms\n",
+               kind == TURN   ? "turns"
+               : kind == CLAP ? "claps"
+                              : "steps",
+               fps, (int)list.n, bias, worst);
+        assert_in_range(list.n, 9, 11);
+        assert_true(fabs(bias) < 8 && worst < 30);
+        lk_onsets_clear(&list);
+        lk_features_clear(&f);
+        lk_video_extractor_free(&e);
+    }
 }
 
 /* ---- the metric ------------------------------------------------------------------------------ */
@@ -468,6 +554,7 @@ int main(void)
         cmocka_unit_test(stops_count_as_impacts),
         cmocka_unit_test(still_and_steady_pictures_have_no_beats),
         cmocka_unit_test(frame_minima_follow_the_papers),
+        cmocka_unit_test(rendered_beats_are_found),
         cmocka_unit_test(planted_offsets_come_back),
         cmocka_unit_test(double_time_motion_is_known_modulo_half_a_beat),
         cmocka_unit_test(unrelated_motion_stays_at_chance),
