@@ -76,10 +76,10 @@ void lk_sync_judge(const lk_clip_result *r, lk_sync_answer *a)
     if (drift)
         a->drift_ppm = drift->value;
     if (strcmp(a->source, "beat") == 0) {
-        const lk_result_score *period = lk_clip_result_score(r, "beat.period_ms");
+        const lk_result_score *period = lk_clip_result_score(r, "beat.offset_modulus_ms");
         if (period)
             snprintf(a->reason, sizeof a->reason,
-                     "known up to whole beats: %+.0f ms and %+.0f ms fit as well",
+                     "known up to whole steps of the rhythm: %+.0f ms and %+.0f ms fit as well",
                      a->offset_ms - period->value, a->offset_ms + period->value);
         else
             snprintf(a->reason, sizeof a->reason, "known up to whole beats only");
