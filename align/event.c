@@ -37,10 +37,10 @@ typedef struct event_state {
 
 static const lk_option options[] = {
     LK_OPT_DOUBLE(event_state, max_lag_ms, 1000, 50, 5000, "search offsets up to this size"),
-    LK_OPT_DOUBLE(event_state, trust_p, 0.01, 0.0001, 1,
+    LK_OPT_DOUBLE(event_state, trust_p, 0.005, 0.0001, 1,
                   "answer only when chance is this unlikely"),
     LK_OPT_DOUBLE(event_state, window_s, 10, 2, 120, "window of the offset over time"),
-    LK_OPT_INT(event_state, n_null, 300, 20, 10000, "unrelated sound tracks to compare with"),
+    LK_OPT_INT(event_state, n_null, 600, 20, 10000, "unrelated sound tracks to compare with"),
     LK_OPT_INT(event_state, n_bootstrap, 300, 20, 10000, "resamples behind the intervals"),
     LK_OPT_END};
 
@@ -286,6 +286,8 @@ static lk_status judge(const event_state *e, const lk_lag_result *r, const lk_si
     }
     if (r->n_pairs < 3)
         return abstain_from_lag("fewer than 3 events are both seen and heard", sink);
+    if (r->support < 0.8)
+        return abstain_from_lag("only one stretch of the clip speaks for an offset", sink);
     if (r->rival_share > 0.9) {
         snprintf(reason, sizeof reason, "ambiguous: %+.0f ms and %+.0f ms fit equally well",
                  r->lag_ms, r->rival_ms);

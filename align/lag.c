@@ -3,10 +3,16 @@
  *   C(lag) = sum over onsets j, picture pulses k of  s_j w_k K(a_j - v_k - lag)
  *
  * K is a Gaussian; it is applied to a 1 ms histogram of the pair differences, so the cost is the
- * number of pairs within reach, not pairs times lags.  Surrogates keep the picture and rebuild the
- * sound from its own inter-onset intervals in random order after a random circular shift: rhythm
- * density and periodicity stay, coincidence is broken.  The statistic is max over lag, so the
- * p-value pays for the width of the search.
+ * number of pairs within reach, not pairs times lags.  Surrogates keep the picture and break the
+ * coincidence of the sound in three ways:
+ *
+ *   shuffled  its inter-onset intervals in random order, circularly shifted: density and pulse
+ * stay; shifted   the train itself, circularly shifted beyond the search: its patterns stay, too;
+ *   reversed  the train backwards, circularly shifted: patterns stay, their direction is lost.
+ *
+ * The statistic is max over lag, so a p-value pays for the width of the search.  The clip's p-value
+ * is the largest of the three: a bouncing ball's rhythm resembles another one's, which the shuffled
+ * trains alone would not know.
  *
  * Each onset then gives its own estimate, the centroid of the picture's pulses near a_j - lag
  * (mean shift from the common lag), and the answer is a weighted median polished by one robust
@@ -101,12 +107,15 @@ done:
 
 /* ---- chance ---------------------------------------------------------------------------------- */
 
-/* The sound's weights at times built from its shuffled intervals, circularly shifted. */
-static void surrogate(const trains *t, const lk_lag_options *o, int r, int64_t *order,
-                      lk_pulse *out)
+enum { SHUFFLED, SHIFTED, REVERSED, N_KINDS };
+
+static uint64_t null_stream(int kind, int r)
 {
-    const uint64_t stream = UINT64_C(0x6c616700) + (uint64_t)r;
-    const int64_t n = t->n_sound;
+    return UINT64_C(0x6c616700) + (uint64_t)kind * UINT64_C(0x1000000) + (uint64_t)r;
+}
+
+static void shuffle_order(const lk_lag_options *o, uint64_t stream, int64_t n, int64_t *order)
+{
     for (int64_t i = 0; i < n; i++)
         order[i] = i;
     for (int64_t i = n - 1; i > 0; i--) {
@@ -115,13 +124,33 @@ static void surrogate(const trains *t, const lk_lag_options *o, int r, int64_t *
         order[i] = order[j];
         order[j] = keep;
     }
+}
+
+/* The sound's weights at times built from its intervals (in random, own or reversed order),
+ * circularly shifted. */
+static void surrogate(const trains *t, const lk_lag_options *o, int kind, int r, int64_t *order,
+                      lk_pulse *out)
+{
+    const uint64_t stream = null_stream(kind, r);
+    const int64_t n = t->n_sound;
+    shuffle_order(o, stream, kind == SHUFFLED ? n : 0, order);
+    /* A shift inside the search range would find the true lag again; half of the clip is the most
+     * that can be kept away from it. */
+    const double guard = fmin(2.0 * o->max_lag_ms / 1e3, 0.4 * t->length_s);
     double at = lk_rng_range(o->seed, stream, (uint64_t)n, 0, t->length_s);
+    if (kind == SHIFTED)
+        at = t->sound[0].t_s - t->start_s +
+             lk_rng_range(o->seed, stream, (uint64_t)n, guard, t->length_s - guard);
     for (int64_t i = 0; i < n; i++) {
-        const int64_t j = order[i]; /* interval from onset j to the next one, cyclic */
-        const double next = j + 1 < n ? t->sound[j + 1].t_s : t->sound[0].t_s + t->length_s;
+        const int64_t j = kind == SHUFFLED ? order[i] : kind == SHIFTED ? i : n - 1 - i;
+        const int64_t k = kind == REVERSED ? (j > 0 ? j - 1 : n - 1) : (j + 1 < n ? j + 1 : 0);
+        double interval = kind == REVERSED ? t->sound[j].t_s - t->sound[k].t_s
+                                           : t->sound[k].t_s - t->sound[j].t_s;
+        interval += interval < 0 || (n == 1) ? t->length_s : 0; /* around the end of the clip */
+        at = fmod(at, t->length_s);
         out[i].t_s = t->start_s + at;
         out[i].weight = t->sound[j].weight;
-        at = fmod(at + (next - t->sound[j].t_s), t->length_s);
+        at += interval;
     }
 }
 
@@ -138,17 +167,24 @@ static lk_status chance_level(const trains *t, const lk_lag_options *o, double o
     LK_TRY(LK_NEW_ARRAY(&histogram, t->n_lags));
     LK_TRY(LK_NEW_ARRAY(&curve, t->n_lags));
     LK_TRY(LK_NEW_ARRAY(&null, o->n_null));
-    for (int r = 0; r < o->n_null; r++) {
-        surrogate(t, o, r, order, pulses);
+    const int per_kind = o->n_null / N_KINDS > 0 ? o->n_null / N_KINDS : 1;
+    result->p = 0;
+    for (int i = 0; i < N_KINDS * per_kind; i++) {
+        const int kind = i / per_kind, r = i % per_kind;
+        surrogate(t, o, kind, r, order, pulses);
         memset(histogram, 0, (size_t)t->n_lags * sizeof *histogram);
         for (int64_t j = 0; j < t->n_sound; j++)
             add_pairs(t, pulses[j].t_s, pulses[j].weight, histogram);
         smooth(t, histogram, curve);
         null[r] = curve[largest(curve, t->n_lags)];
+        if (r + 1 < per_kind)
+            continue;
+        /* A percent of slack: where a pair falls between two bins must not decide. */
+        const double p = lk_null_p(0.99 * observed, null, per_kind);
+        result->p = p > result->p ? p : result->p;
+        const double typical = lk_median(null, per_kind);
+        result->chance = kind == 0 || typical > result->chance ? typical : result->chance;
     }
-    /* A percent of slack: where a pair falls between two bins must not decide. */
-    result->p = lk_null_p(0.99 * observed, null, o->n_null);
-    result->chance = lk_median(null, o->n_null);
 done:
     lk_free(order);
     lk_free(pulses);
@@ -464,6 +500,53 @@ static void find_rival(const trains *t, lk_lag_result *r, int64_t peak)
     r->rival_share = rival >= 0 && r->curve[peak] > 0 ? r->curve[rival] / r->curve[peak] : 0;
 }
 
+/* ---- support --------------------------------------------------------------------------------- */
+
+#define PARTS 4
+
+/* Does the lag stand without the part of the clip that speaks for it most?  A lag that holds for
+ * the clip does; a chance likeness of two short rhythms does not. */
+static lk_status find_support(const trains *t, lk_lag_result *r, int64_t peak)
+{
+    lk_status st = LK_OK;
+    float *rest = NULL, *curve = NULL;
+    double part[PARTS] = {0};
+    const double reach_s = t->n_kernel * BIN_MS / 1e3, lag_s = r->lag_axis_ms[peak] / 1e3;
+    LK_TRY(LK_NEW_ARRAY(&rest, t->n_lags));
+    LK_TRY(LK_NEW_ARRAY(&curve, t->n_lags));
+    for (int64_t j = 0; j < t->n_sound; j++) {
+        const double centre = t->sound[j].t_s - lag_s;
+        int p = (int)(PARTS * (t->sound[j].t_s - t->start_s) / t->length_s);
+        p = p < 0 ? 0 : p >= PARTS ? PARTS - 1 : p;
+        int64_t k = first_at_or_after(t->picture, t->n_picture, centre - reach_s);
+        for (; k < t->n_picture && t->picture[k].t_s <= centre + reach_s; k++) {
+            const int64_t bin = (int64_t)lrint((t->picture[k].t_s - centre) * 1e3 / BIN_MS);
+            if (llabs(bin) <= t->n_kernel)
+                part[p] += t->sound[j].weight * t->picture[k].weight *
+                           (double)t->kernel[t->n_kernel + bin];
+        }
+    }
+    int strongest = 0;
+    for (int p = 1; p < PARTS; p++)
+        strongest = part[p] > part[strongest] ? p : strongest;
+    for (int64_t j = 0; j < t->n_sound; j++) {
+        const int p = (int)(PARTS * (t->sound[j].t_s - t->start_s) / t->length_s);
+        if ((p < 0 ? 0 : p >= PARTS ? PARTS - 1 : p) != strongest)
+            add_pairs(t, t->sound[j].t_s, t->sound[j].weight, rest);
+    }
+    smooth(t, rest, curve);
+    const int64_t near = (int64_t)(t->n_kernel * 3 / 7), n = t->n_lags;
+    const int64_t from = peak - near < 0 ? 0 : peak - near;
+    const int64_t to = peak + near >= n ? n - 1 : peak + near;
+    const float here = curve[from + largest(curve + from, to - from + 1)];
+    const float best = curve[largest(curve, n)];
+    r->support = best > 0 ? (double)here / (double)best : 0;
+done:
+    lk_free(rest);
+    lk_free(curve);
+    return st;
+}
+
 lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse *picture,
                           int64_t n_picture, double start_s, double end_s, const lk_lag_options *o,
                           lk_lag_result *r)
@@ -500,6 +583,7 @@ lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse
     if (!(r->score > 0))
         goto done;
     find_rival(&t, r, peak);
+    LK_TRY(find_support(&t, r, peak));
     LK_TRY(chance_level(&t, o, r->score, r));
     LK_TRY(lag_over_time(&t, o, r));
     LK_TRY(collect_pairs(&t, 2 * o->kernel_ms, r));

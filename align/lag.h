@@ -44,6 +44,7 @@ typedef struct lk_lag_result {
     double lag_ms, lo, hi;                /* robust mean over the pairs and its 95 % interval */
     double drift_ppm, drift_lo, drift_hi; /* NAN below 5 s of pairs */
     double score, chance, p; /* coincidence at the best lag, median of the surrogates, p-value */
+    double support; /* score at this lag over the best one once the strongest quarter is left out */
     double rival_ms, rival_share; /* the best lag elsewhere and its score relative to the best */
     int64_t n_pairs;
     lk_lag_pair *pair; /* [n_pairs] */

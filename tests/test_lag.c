@@ -8,7 +8,7 @@
 static const lk_lag_options usual = {.max_lag_ms = 1000,
                                      .kernel_ms = 20,
                                      .window_s = 10,
-                                     .n_null = 200,
+                                     .n_null = 600,
                                      .n_bootstrap = 200,
                                      .seed = 3};
 
@@ -72,8 +72,8 @@ static void planted_lags_come_back(void **state)
         CHECK_OK(lk_lag_estimate(sound, 30, picture, 60, 0, 12, &usual, &r));
         CHECK_CLOSE(r.lag_ms, lags[i], 1.0);
         assert_true(r.lo <= r.lag_ms && r.hi >= r.lag_ms && r.hi - r.lo < 5);
-        assert_true(r.p < 0.01);
-        assert_true(r.score > 1.5 * r.chance);
+        assert_true(r.p < 0.011); /* nothing among the surrogates comes near */
+        assert_true(r.score > 1.5 * r.chance && r.support > 0.99);
         lk_lag_clear(&r);
     }
 }

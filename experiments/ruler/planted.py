@@ -68,6 +68,8 @@ def cases_for(world, quick, seconds, reach_ms):
     per_cell = 1 if quick else 3
     for fps in rates:
         for container, vcodec, acodec in containers:
+            if fps == "vfr" and container in ("avi", "ogg"):
+                continue  # these count frames and cannot say when each is shown
             for _ in range(per_cell):
                 cases.append(
                     dict(
