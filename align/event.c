@@ -1,13 +1,8 @@
 /* event.c - how late the sound of events is against their picture.
  *
  * Sound gives onsets (align/onsets.h), the picture gives impacts on its frame times
- * (align/video_features.c); align/lag.c finds the lag at which they coincide, its interval, its
+ * (align/picture_pulses.h); align/lag.c finds the lag at which they coincide, its interval, its
  * p-value against unrelated trains, and its course over time.
- *
- * Picture pulses.  Let x be the impact series less 1.5 times its median over a second around.  To
- * keep a strong event from outvoting many weak ones without bending the split between the two
- * frames of one event (their centroid is its time), x is divided by the root of its maximum over a
- * neighbourhood that both frames share.
  *
  * Tolerance bands, as sound minus picture (sound late > 0):
  *   ITU-R BT.1359-1  detectability -45..+125 ms, acceptability -90..+185 ms
@@ -19,6 +14,7 @@
 #include "align/lag.h"
 #include "align/metrics.h"
 #include "align/onsets.h"
+#include "align/picture_pulses.h"
 #include "align/stats.h"
 
 #include "kernels/mem.h"
@@ -77,51 +73,6 @@ static lk_score blank_score(const char *name, const char *unit, double value, in
 /* ---- pulses ------------------------------------------------------------------------------------
  */
 
-static double median_frame_s(const lk_video_features *v, double *scratch)
-{
-    for (int64_t k = 1; k < v->n; k++)
-        scratch[k - 1] = lk_flick_to_s(v->spans[k].start - v->spans[k - 1].start);
-    return v->n > 1 ? lk_median(scratch, v->n - 1) : 0.04;
-}
-
-static lk_status picture_pulses(const lk_video_features *v, lk_pulse **out, int64_t *n_out,
-                                double *frame_s)
-{
-    lk_status st = LK_OK;
-    double *scratch = NULL, *x = NULL;
-    LK_TRY(LK_NEW_ARRAY(&scratch, v->n + 1));
-    LK_TRY(LK_NEW_ARRAY(&x, v->n + 1));
-    LK_TRY(LK_NEW_ARRAY(out, v->n + 1));
-    *frame_s = median_frame_s(v, scratch);
-    const int64_t half = (int64_t)ceil(0.5 / fmax(*frame_s, 1e-3));
-    double floor_level = 0, top = 0;
-    for (int64_t k = 0; k < v->n; k++) {
-        const int64_t from = k < half ? 0 : k - half;
-        const int64_t to = k + half < v->n ? k + half : v->n - 1;
-        /* The running median moves slowly, so every fourth frame is enough. */
-        if (k % 4 == 0) {
-            for (int64_t i = from; i <= to; i++)
-                scratch[i - from] = v->impact[i];
-            floor_level = lk_median(scratch, to - from + 1);
-        }
-        x[k] = fmax(0, v->impact[k] - 1.5 * floor_level);
-        top = fmax(top, x[k]);
-    }
-    int64_t n = 0;
-    for (int64_t k = 0; k < v->n; k++) {
-        double near = 0;
-        for (int64_t i = k - 2 < 0 ? 0 : k - 2; i <= k + 2 && i < v->n; i++)
-            near = fmax(near, x[i]);
-        if (x[k] > 0.02 * top && x[k] > 0.05 * near)
-            (*out)[n++] = (lk_pulse){lk_flick_to_s(v->spans[k].start), x[k] / sqrt(near)};
-    }
-    *n_out = n;
-done:
-    lk_free(scratch);
-    lk_free(x);
-    return st;
-}
-
 static lk_status sound_pulses(const lk_onset_list *onsets, lk_pulse **out)
 {
     lk_status st = LK_OK;
@@ -136,8 +87,8 @@ done:
  */
 
 static lk_status emit_curves(const lk_features *f, const lk_onset_list *onsets,
-                             const lk_pulse *picture, int64_t n_picture, const lk_lag_result *r,
-                             const lk_sink *sink)
+                             const lk_pulse *picture, int64_t n_picture, double frame_s,
+                             const lk_lag_result *r, const lk_sink *sink)
 {
     lk_status st = LK_OK;
     double *t = NULL;
@@ -152,14 +103,8 @@ static lk_status emit_curves(const lk_features *f, const lk_onset_list *onsets,
     for (int64_t i = 0; i < onsets->n; i++)
         t[i] = lk_flick_to_s(onsets->time[i]);
     LK_TRY(sink->marks(sink->user, "event.onsets", onsets->n, t));
-    int64_t n = 0;
-    for (int64_t i = 0; i < n_picture; i++) {
-        const bool above_left = i == 0 || picture[i].weight >= picture[i - 1].weight;
-        const bool above_right = i + 1 == n_picture || picture[i].weight > picture[i + 1].weight;
-        if (above_left && above_right)
-            t[n++] = picture[i].t_s;
-    }
-    LK_TRY(sink->marks(sink->user, "event.motion_peaks", n, t));
+    const int64_t n_peaks = lk_picture_peaks(picture, n_picture, frame_s, t);
+    LK_TRY(sink->marks(sink->user, "event.motion_peaks", n_peaks, t));
     if (r->n_lags > 0)
         LK_TRY(
             sink->lag_curve(sink->user, "event.coincidence", r->n_lags, r->lag_axis_ms, r->curve));
@@ -310,7 +255,7 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
     LK_TRY(lk_onsets_find(&f->audio, &onsets));
     LK_TRY(emit_onset_f(&onsets, reference, sink));
     LK_TRY(sound_pulses(&onsets, &sound));
-    LK_TRY(picture_pulses(&f->video, &picture, &n_picture, &frame_s));
+    LK_TRY(lk_picture_pulses(&f->video, &picture, &n_picture, &frame_s));
     const lk_lag_options o = {e->max_lag_ms, fmax(12, 600 * frame_s), e->window_s,
                               e->n_null,     e->n_bootstrap,          f->seed};
     const lk_span video = {f->video.spans[0].start, f->video.spans[f->video.n - 1].end};
@@ -318,7 +263,7 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
         lk_flick_to_s(video.start < f->audio.span.start ? video.start : f->audio.span.start);
     const double end = lk_flick_to_s(video.end > f->audio.span.end ? video.end : f->audio.span.end);
     LK_TRY(lk_lag_estimate(sound, onsets.n, picture, n_picture, start, end, &o, &r));
-    LK_TRY(emit_curves(f, &onsets, picture, n_picture, &r, sink));
+    LK_TRY(emit_curves(f, &onsets, picture, n_picture, frame_s, &r, sink));
     if (onsets.n == 0) {
         st = abstain_from_lag("no sudden sound found (silent or steady)", sink);
     } else if (n_picture == 0) {
