@@ -102,26 +102,39 @@ done:
     return st;
 }
 
-static lk_status read_times(const char *text, const char *folder, lk_times *t, lk_times *down)
+/* Numbers and what may stand between them, nothing else; a path like "07.beats" is not. */
+static bool is_list_of_times(const char *text)
+{
+    return text[strspn(text, "0123456789.eE+- ,;\t")] == '\0';
+}
+
+static lk_status read_times_list(const char *text, lk_times *t)
 {
     lk_status st = LK_OK;
-    char *path = NULL, *end = NULL;
     size_t room = 0;
-    clear_times(t);
-    (void)strtod(text, &end);
-    if (end == text) {
-        LK_TRY(join_path(folder, text, &path));
-        LK_TRY(read_times_file(path, t, down));
-    }
-    while (end != text) {
+    text += strspn(text, " \t");
+    while (*text) {
+        char *end = NULL;
         const double seconds = strtod(text, &end);
-        if (end == text)
-            break;
+        LK_REQUIRE(end != text, LK_E_FORMAT, "'%.40s' is not a time in seconds", text);
         LK_TRY(add_time(t, &room, seconds));
         text = end + strspn(end, " ,;\t");
     }
-    if (room > 0)
-        LK_REQUIRE(*text == '\0', LK_E_FORMAT, "'%.40s' is not a time in seconds", text);
+done:
+    return st;
+}
+
+static lk_status read_times(const char *text, const char *folder, lk_times *t, lk_times *down)
+{
+    lk_status st = LK_OK;
+    char *path = NULL;
+    clear_times(t);
+    if (is_list_of_times(text)) {
+        LK_TRY(read_times_list(text, t));
+    } else {
+        LK_TRY(join_path(folder, text, &path));
+        LK_TRY(read_times_file(path, t, down));
+    }
     if (t->n > 0)
         qsort(t->at, (size_t)t->n, sizeof *t->at, flick_ascending);
     if (down && down->n > 0)
@@ -387,7 +400,10 @@ static lk_status parse_json_lines(const char *at, const char *end, int64_t *line
     while (at < end) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         stop = stop ? stop : end;
-        if (stop - at > 1)
+        size_t blank = 0;
+        while (at + blank < stop && at[blank] && strchr(" \t\r", at[blank]))
+            blank++;
+        if (at + blank < stop)
             LK_TRY(parse_json_line(at, (size_t)(stop - at), folder, m));
         at = stop + 1;
         (*line)++;

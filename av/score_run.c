@@ -191,7 +191,9 @@ static lk_status take_former_rows(run *w, lk_score_run_counts *counts)
     lk_clip_result r;
     memset(&r, 0, sizeof r);
     FILE *f = fopen(w->part, "rb");
-    if (!f && rename(w->o->out, w->part) == 0) /* a whole file is a run with nothing left to do */
+    /* A whole file is a run with nothing left to do, or one whose list has grown. */
+    const bool whole = !f && rename(w->o->out, w->part) == 0;
+    if (whole)
         f = fopen(w->part, "rb");
     if (!f)
         return LK_OK;
@@ -233,6 +235,8 @@ done:
     lk_free(json);
     free(line);
     fclose(f);
+    if (st != LK_OK && whole && rename(w->part, w->o->out) != 0)
+        lk_log(1, "'%s' is now called '%s'", w->o->out, w->part);
     return st;
 }
 

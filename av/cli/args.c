@@ -14,18 +14,13 @@ static void print_help(const lk_cli_spec *spec)
     printf("usage: lockstep %s [options] %s\n\n%s\n\noptions:\n", spec->command, spec->operands,
            spec->about);
     lk_option_help(spec->options, "--", stdout);
-    if (spec->repeated)
-        printf("  --%s may be given several times.\n", spec->repeated);
-    printf("\nexample:\n%s\n", spec->example);
-}
-
-static bool same_name(const char *a, const char *b)
-{
-    for (; *a && *b; a++, b++) {
-        if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_')))
-            return false;
+    if (spec->repeated) {
+        printf("  may be given several times: --");
+        for (const char *c = spec->repeated; *c; c++)
+            *c == ',' ? fputs(", --", stdout) : putchar(*c == '_' ? '-' : *c);
+        printf("\n");
     }
-    return *a == *b;
+    printf("\nexample:\n%s\n", spec->example);
 }
 
 /* One option that starts at argv[*i]; moves *i past its value. */
@@ -57,8 +52,14 @@ static lk_status take_option(const lk_cli_spec *spec, void *target, int argc, ch
         value = argv[++*i];
     }
     LK_TRY(lk_option_set(spec->options, target, name, value ? value : ""));
-    if (spec->repeated && same_name(name, spec->repeated))
-        args->repeated[args->n_repeated++] = value;
+    if (spec->repeated && row) {
+        const char *too = strchr(spec->repeated, ',');
+        const size_t first = too ? (size_t)(too - spec->repeated) : strlen(spec->repeated);
+        if (strlen(row->name) == first && strncmp(row->name, spec->repeated, first) == 0)
+            args->repeated[args->n_repeated++] = value;
+        else if (too && strcmp(row->name, too + 1) == 0)
+            args->repeated_too[args->n_repeated_too++] = value;
+    }
 done:
     return st;
 }
@@ -72,6 +73,7 @@ bool lk_args_parse(const lk_cli_spec *spec, void *target, int argc, char **argv,
     lk_option_defaults(spec->options, target);
     LK_TRY(LK_NEW_ARRAY(&args->file, (size_t)argc + 1));
     LK_TRY(LK_NEW_ARRAY(&args->repeated, (size_t)argc + 1));
+    LK_TRY(LK_NEW_ARRAY(&args->repeated_too, (size_t)argc + 1));
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
         if (options && (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0)) {
@@ -101,5 +103,6 @@ void lk_args_clear(lk_args *args)
 {
     lk_free(args->file);
     lk_free(args->repeated);
+    lk_free(args->repeated_too);
     memset(args, 0, sizeof *args);
 }

@@ -8,8 +8,8 @@
  *
  * `--name value` and `--name=value` are the same; '-' and '_' in names too; a BOOL needs no value
  * and `--no-name` clears it; `-o` is `--out`; `--` ends options; "-h" and "--help" print the help
- * and set the code to 0.  A TEXT option listed in `repeated` may come several times; its values are
- * collected in args.repeated.
+ * and set the code to 0.  The one or two TEXT options named in `repeated` may come several times;
+ * their values are collected in args.repeated and args.repeated_too.
  */
 #ifndef LK_ARGS_H
 #define LK_ARGS_H
@@ -22,7 +22,7 @@ typedef struct lk_cli_spec {
     const char *about;        /* a few sentences */
     const lk_option *options; /* fields of target */
     const char *example;      /* runnable, one or more lines */
-    const char *repeated;     /* name of the option that may be repeated, or NULL */
+    const char *repeated;     /* the option that may be repeated, "a" or two "a,b", or NULL */
 } lk_cli_spec;
 
 typedef struct lk_args {
@@ -30,6 +30,8 @@ typedef struct lk_args {
     const char **file; /* operands, pointing into argv */
     int n_repeated;
     const char **repeated;
+    int n_repeated_too;
+    const char **repeated_too;
 } lk_args;
 
 /* Fill target with defaults, then the command line.  False: stop with *exit_code (help was printed

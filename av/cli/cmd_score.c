@@ -49,7 +49,7 @@ static const lk_cli_spec spec = {
     "be measured is abstained from with a reason.",
     options,
     "  lockstep worlds impacts --count 3 -o clips && lockstep score clips --csv scores.csv",
-    "metric"};
+    "metric,fail_if"};
 
 static volatile sig_atomic_t stop_asked;
 static volatile int stop_flag;
@@ -83,6 +83,25 @@ static void print_score(const lk_result_score *x)
     printf("\n");
 }
 
+/* Numbers that are missing for the same reason share a line. */
+static void print_abstentions(const lk_clip_result *r)
+{
+    for (int64_t i = 0; i < r->n_abstentions; i++) {
+        const char *reason = r->abstentions[i].reason;
+        bool said = false;
+        for (int64_t k = 0; k < i && !said; k++)
+            said = strcmp(r->abstentions[k].reason, reason) == 0;
+        if (said)
+            continue;
+        printf("    not measured: %s\n       ", reason);
+        for (int64_t k = i; k < r->n_abstentions; k++) {
+            if (strcmp(r->abstentions[k].reason, reason) == 0)
+                printf(" %s", r->abstentions[k].name);
+        }
+        printf("\n");
+    }
+}
+
 static void print_words(const lk_clip_result *r)
 {
     lk_sync_answer a;
@@ -98,8 +117,7 @@ static void print_words(const lk_clip_result *r)
                a.reason[0] ? "; " : "", a.reason);
     for (int64_t i = 0; i < r->n_scores; i++)
         print_score(&r->scores[i]);
-    for (int64_t i = 0; i < r->n_abstentions; i++)
-        printf("    %-32s          - %s\n", r->abstentions[i].name, r->abstentions[i].reason);
+    print_abstentions(r);
     for (int i = 0; i < r->n_warnings; i++)
         printf("    warning: %s\n", r->warnings[i]);
 }
@@ -243,7 +261,8 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     lk_manifest clips = {0};
     lk_scorer *trial = NULL;
     scratch x = {0};
-    LK_TRY(lk_gate_parse(&c->gate, s->fail_if));
+    for (int i = 0; i < args->n_repeated_too; i++)
+        LK_TRY(lk_gate_add(&c->gate, args->repeated_too[i]));
     LK_REQUIRE(!s->resume || s->out, LK_E_ARG, "--resume needs -o, the file to go on with");
     LK_TRY(lk_scorer_create(&trial, args->repeated, (size_t)args->n_repeated, NULL, 0));
     LK_TRY(gather_clips(s, args, &clips));

@@ -13,6 +13,24 @@ static const char *skip(const char *at)
     return at;
 }
 
+/* A gate on a misspelt name would never close. */
+static lk_status check_name(const char *name)
+{
+    const char *names[512];
+    size_t n = 0;
+    for (const lk_metric *const *m = lk_metrics(); *m; m++) {
+        for (const char *const *s = (*m)->scores; *s && n < 512; s++) {
+            if (strcmp(*s, name) == 0)
+                return LK_OK;
+            names[n++] = *s;
+        }
+    }
+    const char *near = lk_nearest_name(name, names, n);
+    return LK_FAIL(LK_E_ARG, "--fail-if: no score is called '%s'%s%s%s", name,
+                   near ? "; did you mean '" : "", near ? near : "",
+                   near ? "'?" : "; see --list-metrics");
+}
+
 static lk_status parse_row(lk_gate_row *row, const char **text)
 {
     lk_status st = LK_OK;
@@ -26,6 +44,7 @@ static lk_status parse_row(lk_gate_row *row, const char **text)
     LK_REQUIRE(n > 0 && n < sizeof row->name, LK_E_ARG,
                "--fail-if needs NAME>NUMBER or abs(NAME)>NUMBER, got '%.60s'", start);
     memcpy(row->name, at, n);
+    LK_TRY(check_name(row->name));
     at = skip(at + n);
     if (row->absolute) {
         LK_REQUIRE(*at == ')', LK_E_ARG, "--fail-if: 'abs(' is not closed in '%.60s'", start);
@@ -47,11 +66,11 @@ done:
     return st;
 }
 
-lk_status lk_gate_parse(lk_gate *gate, const char *text)
+lk_status lk_gate_add(lk_gate *gate, const char *text)
 {
     lk_status st = LK_OK;
-    memset(gate, 0, sizeof *gate);
-    while (text && *skip(text)) {
+    LK_REQUIRE(*skip(text), LK_E_ARG, "--fail-if needs a condition, got nothing");
+    while (*skip(text)) {
         LK_REQUIRE(gate->n < 16, LK_E_ARG, "--fail-if has more than 16 conditions");
         LK_TRY(parse_row(&gate->row[gate->n++], &text));
         LK_REQUIRE(*text == ';' || *text == '\0', LK_E_ARG, "--fail-if: '%.40s' is left over",

@@ -21,8 +21,8 @@ typedef struct lk_gate {
     lk_gate_row row[16];
 } lk_gate;
 
-/* text NULL: a gate that is never hit. */
-LK_CHECKED lk_status lk_gate_parse(lk_gate *gate, const char *text);
+/* Add the conditions in text to a gate; a zeroed gate is never hit. */
+LK_CHECKED lk_status lk_gate_add(lk_gate *gate, const char *text);
 bool lk_gate_hit(const lk_gate *gate, const lk_clip_result *result);
 
 #endif /* LK_GATE_H */

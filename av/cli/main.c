@@ -12,6 +12,7 @@ static const lk_command commands[] = {
     {"probe", "exact timeline of a file: frames, samples, start times, warnings", lk_cmd_probe},
     {"score", "measure many clips: rows, tables, curves, gates", lk_cmd_score},
     {"sync", "how late is the sound, with an interval, or why that cannot be said", lk_cmd_sync},
+    {"compare", "two systems on the same prompts, pair by pair", lk_cmd_compare},
     {"events", "when sounds begin, beats fall and motion stops", lk_cmd_events},
     {"worlds", "make clips whose every event is known exactly", lk_cmd_worlds},
     {"doctor", "say what this machine has and what each missing part would add", lk_cmd_doctor},
