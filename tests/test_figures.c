@@ -2,6 +2,8 @@
  * moves on the beat that is heard. */
 #include "tests/check.h"
 
+#include "experiments/worlds/dance.h"
+#include "experiments/worlds/music.h"
 #include "experiments/worlds/voice.h"
 #include "experiments/worlds/worlds.h"
 #include "kernels/mem.h"
@@ -209,6 +211,208 @@ static void a_wide_mouth_is_seen(void **state)
     lk_world_free(&w);
 }
 
+/* ---- dancer ------------------------------------------------------------------------------- */
+
+static lk_music *music_of(uint64_t seed, bool dense)
+{
+    lk_music *m = NULL;
+    CHECK_OK(lk_music_create(&m, seed, -8, 20, dense));
+    return m;
+}
+
+static void a_drum_is_hit_on_every_beat(void **state)
+{
+    (void)state;
+    bool seen_three = false, seen_swing = false;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        lk_music *m = music_of(seed, seed % 4 == 0);
+        const lk_music_style style = lk_music_style_of(m);
+        assert_true(style.tempo_bpm >= 70 && style.tempo_bpm <= 170);
+        seen_three |= style.beats_per_bar == 3;
+        seen_swing |= style.swing > 0;
+        const lk_hit_drum *h = lk_music_hits(m);
+        for (int64_t k = (int64_t)ceil(lk_music_beats_at(m, 0)); lk_music_beat(m, k) < 12; k++) {
+            double nearest = 1;
+            for (int64_t i = 0; i < lk_music_n_hits(m); i++)
+                nearest = fmin(nearest, fabs(h[i].t - lk_music_beat(m, k)));
+            assert_true(nearest < 0.001);
+            CHECK_CLOSE(lk_music_beats_at(m, lk_music_beat(m, k)), (double)k, 1e-9);
+            assert_int_equal(lk_music_bar(m, k + style.beats_per_bar), lk_music_bar(m, k) + 1);
+        }
+        for (int64_t i = 1; i < lk_music_n_hits(m); i++)
+            assert_true(h[i - 1].t <= h[i].t);
+        lk_music_free(&m);
+    }
+    assert_true(seen_three && seen_swing);
+}
+
+/* Energy of the second difference, which the slow bass and pad hardly have, in [from, to). */
+static double edge_energy(const float *x, int64_t from, int64_t to)
+{
+    double sum = 0;
+    for (int64_t i = from; i < to; i++) {
+        const double d = (double)x[i] - 2 * (double)x[i - 1] + (double)x[i - 2];
+        sum += d * d;
+    }
+    return sum / (double)(to - from);
+}
+
+/* Around each beat, the instant that best splits quiet from loud is the beat itself; the
+ * window is shorter than the 11 ms between the bursts of a clap. */
+static void drums_sound_when_they_are_hit(void **state)
+{
+    (void)state;
+    enum { MS = RATE / 1000 };
+    int beats = 0, good = 0;
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        lk_music *m = music_of(seed, false);
+        const lk_sound_grid grid = {.rate_hz = RATE, .stretch = 1};
+        const int64_t blocks = 8 * RATE / LK_WORLD_BLOCK;
+        float *x = NULL;
+        CHECK_OK(LK_NEW_ARRAY(&x, blocks * LK_WORLD_BLOCK));
+        for (int64_t b = 0; b < blocks; b++)
+            lk_music_sound(m, &grid, b * LK_WORLD_BLOCK, x + b * LK_WORLD_BLOCK);
+        for (int64_t k = (int64_t)ceil(lk_music_beats_at(m, 0.1)); lk_music_beat(m, k) < 7.8; k++) {
+            const int64_t at = (int64_t)ceil(lk_music_beat(m, k) * RATE);
+            double best = 0;
+            int64_t where = 0;
+            for (int64_t i = at - 10 * MS; i < at + 9 * MS; i += MS / 8) {
+                const double rise =
+                    (edge_energy(x, i, i + MS) + 1e-6) / (edge_energy(x, i - MS, i) + 1e-6);
+                if (rise > best) {
+                    best = rise;
+                    where = i - at;
+                }
+            }
+            beats++;
+            good += llabs(where) <= MS;
+        }
+        lk_free(x);
+        lk_music_free(&m);
+    }
+    print_message("%d of %d beats heard within 1 ms\n", good, beats);
+    assert_true(beats > 60 && good == beats);
+}
+
+static double joint_speed(const lk_dance *d, double t)
+{
+    lk_point a[LK_BODY_JOINTS], b[LK_BODY_JOINTS];
+    const lk_body x = lk_dance_at(d, t - 2e-4), y = lk_dance_at(d, t + 2e-4);
+    lk_body_joints(&x, a);
+    lk_body_joints(&y, b);
+    double sum = 0;
+    for (int i = 0; i < LK_BODY_JOINTS; i++)
+        sum += hypot(b[i].x - a[i].x, b[i].y - a[i].y) / 4e-4;
+    return sum / LK_BODY_JOINTS;
+}
+
+static void joints_rest_on_the_beats_and_move_between(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        lk_music *m = music_of(seed, false);
+        const lk_dance d = {.seed = seed, .music = m, .room = 0.2, .vigour = 1};
+        const double period = 60 / lk_music_style_of(m).tempo_bpm;
+        for (int64_t k = (int64_t)ceil(lk_music_beats_at(m, 0)); lk_music_beat(m, k) < 10; k++) {
+            const double beat = lk_music_beat(m, k);
+            double slowest = 1e9, fastest = 0, when = 0;
+            for (double u = -period / 3; u < period / 3; u += 0.001) {
+                const double speed = joint_speed(&d, beat + u);
+                fastest = fmax(fastest, speed);
+                if (speed < slowest) {
+                    slowest = speed;
+                    when = u;
+                }
+            }
+            assert_true(fabs(when) < 0.5 / 25);
+            assert_true(fastest > 0.05 && slowest < 0.1 * fastest);
+        }
+        lk_music_free(&m);
+    }
+}
+
+static void bones_keep_their_length(void **state)
+{
+    (void)state;
+    lk_music *m = music_of(3, false);
+    const lk_dance d = {.seed = 3, .music = m, .room = 0.2, .vigour = 1};
+    for (double t = 0; t < 15; t += 0.01) {
+        const lk_body b = lk_dance_at(&d, t);
+        for (int i = 0; i < 2; i++) {
+            assert_true(hypot(b.hand[i].x - b.shoulder[i].x, b.hand[i].y - b.shoulder[i].y) < 0.34);
+            assert_true(hypot(b.foot[i].x - b.hip[i].x, b.foot[i].y - b.hip[i].y) < 0.49);
+            assert_true(b.foot[i].y < 0 && b.foot[i].y > -0.3);
+        }
+        assert_true(b.head.y < b.neck.y && b.neck.y < b.pelvis.y && fabs(b.pelvis.x) < 0.6);
+    }
+    lk_music_free(&m);
+}
+
+static void truth_of_the_dancer_is_the_music(void **state)
+{
+    (void)state;
+    lk_world *w = world_of("dancer", 0, 8, 64);
+    const lk_world_event *e = lk_world_events(w);
+    int beats = 0, drums = 0, bars = 0;
+    lk_flick last = 0, period = 0;
+    for (int64_t i = 0; i < lk_world_n_events(w); i++) {
+        assert_true(e[i].kind == LK_EVENT_BEAT || e[i].kind == LK_EVENT_DRUM);
+        assert_true(e[i].sound.start == e[i].picture.start);
+        drums += e[i].kind == LK_EVENT_DRUM;
+        if (e[i].kind != LK_EVENT_BEAT)
+            continue;
+        bars += e[i].strength == 1;
+        if (beats > 1)
+            assert_true(llabs(e[i].picture.start - last - period) <= 2);
+        period = e[i].picture.start - last;
+        last = e[i].picture.start;
+        beats++;
+    }
+    assert_true(beats >= 9 && bars >= 2 && bars <= beats / 3 + 1 && drums >= beats);
+    lk_world_free(&w);
+}
+
+/* The picture changes least around the beats: frame differences there are below those between. */
+static void the_picture_rests_on_the_beats(void **state)
+{
+    (void)state;
+    enum { SIZE = 120, N = SIZE * SIZE * 3 };
+    static uint8_t frames[2][N];
+    lk_world_options o;
+    lk_world *w = NULL;
+    lk_option_defaults(lk_world_option_rows, &o);
+    o.width = o.height = SIZE;
+    o.seconds = 4;
+    o.fps = "100";
+    CHECK_OK(lk_world_create(&w, "dancer", 7, 2, &o));
+    const lk_world_event *e = lk_world_events(w);
+    double near = 0, far = 0;
+    int n_near = 0, n_far = 0;
+    for (int64_t k = 0; k < lk_world_n_frames(w); k++) {
+        CHECK_OK(lk_world_render_frame(w, k, frames[k % 2]));
+        const lk_flick t = lk_world_frame_span(w, k).start - LK_FLICKS_PER_S / 200;
+        lk_flick distance = LK_FLICKS_PER_S;
+        double change = 0;
+        for (int64_t i = 0; i < lk_world_n_events(w); i++) {
+            if (e[i].kind == LK_EVENT_BEAT && llabs(e[i].picture.start - t) < distance)
+                distance = llabs(e[i].picture.start - t);
+        }
+        for (int i = 0; i < N && k > 0; i++)
+            change += abs(frames[0][i] - frames[1][i]);
+        if (distance < 20 * LK_FLICKS_PER_MS && k > 0) {
+            near += change;
+            n_near++;
+        } else if (distance > 100 * LK_FLICKS_PER_MS && distance < 200 * LK_FLICKS_PER_MS) {
+            far += change;
+            n_far++;
+        }
+    }
+    assert_true(n_near > 10 && n_far > 10);
+    if (near / n_near > 0.5 * far / n_far)
+        fail_msg("%.0f on the beat, %.0f between", near / n_near, far / n_far);
+    lk_world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +420,12 @@ int main(void)
         cmocka_unit_test(mouth_opening_and_sound_do_not_lead_or_lag),
         cmocka_unit_test(voice_sounds_the_same_at_any_rate_and_shift),
         cmocka_unit_test(a_wide_mouth_is_seen),
+        cmocka_unit_test(a_drum_is_hit_on_every_beat),
+        cmocka_unit_test(drums_sound_when_they_are_hit),
+        cmocka_unit_test(joints_rest_on_the_beats_and_move_between),
+        cmocka_unit_test(bones_keep_their_length),
+        cmocka_unit_test(truth_of_the_dancer_is_the_music),
+        cmocka_unit_test(the_picture_rests_on_the_beats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

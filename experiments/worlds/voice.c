@@ -115,7 +115,7 @@ static int find_kind(const char *name)
         if (strcmp(kinds[i].name, name) == 0)
             return (int)i;
     }
-    LK_ASSERT(!"a phone of the table");
+    LK_ASSERT(false && "a phone of the table");
     return 0;
 }
 

@@ -82,5 +82,6 @@ typedef struct lk_world_kind {
 /* One row in worlds.c per kind. */
 extern const lk_world_kind lk_world_impacts;
 extern const lk_world_kind lk_world_talker;
+extern const lk_world_kind lk_world_dancer;
 
 #endif /* LK_WORLD_IMPL_H */

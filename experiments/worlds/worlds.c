@@ -21,7 +21,7 @@
 #define SHUFFLE_STEP UINT64_C(0x9E3779B97F4A7C15)
 
 /* The table of worlds: one line a kind. */
-#define KINDS(row) row(impacts) row(talker)
+#define KINDS(row) row(impacts) row(talker) row(dancer)
 
 #define KIND_POINTER(name) &lk_world_##name,
 #define KIND_NAME(name)    #name,
