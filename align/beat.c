@@ -13,7 +13,8 @@
  * the beat, h = 2 whether they gather around two, half a beat apart (moves on the off-beat too).
  * The stronger of both by Rayleigh's test, p = exp(sqrt(1 + 4 n + 4 n^2 (1 - |z|^2)) - 1 - 2 n),
  * must be unlikely.  The offset is the median of music minus motion around that direction, so it
- * is known only modulo the beat (h = 1) or half of it (h = 2): beat.offset_modulus_ms.
+ * is known only modulo the beat (h = 1) or half of it (h = 2): beat.offset_modulus_ms.  When it
+ * differs between the two halves of the clip, two tempi only happen to be close: no offset.
  *
  * Sources      see the headers; Rayleigh's test: Zar, Biostatistical Analysis, 5th ed., eq. 27.4.
  */
@@ -35,7 +36,8 @@
 #define FRAMES_PER_S 60.0 /* of the frame-based definitions */
 #define FRAME_SIGMA  3.0
 #define DEVIATION_S  0.07
-#define N_LAGS       201 /* of the alignment over lag, 5 ms apart */
+#define MOST_SLIP    0.12 /* of the modulus, between the halves of a clip */
+#define N_LAGS       201  /* of the alignment over lag, 5 ms apart */
 #define LAG_STEP_S   0.005
 
 typedef struct beat_state {
@@ -250,6 +252,19 @@ static double gather(const phases *p, int h, double *direction)
     return exp(sqrt(1 + 4 * n + 4 * n * n * fmax(0, 1 - x * x - y * y)) - 1 - 2 * n);
 }
 
+/* Two rhythms of nearly the same tempo slide past each other: the second half of the clip then
+ * shows another offset than the first. */
+static double halves_apart(const phases *p)
+{
+    double first = 0, second = 0;
+    const int64_t half = p->n / 2;
+    for (int64_t i = 0; i < half; i++) {
+        first += p->residual[i] / (double)half;
+        second += p->residual[p->n - 1 - i] / (double)half;
+    }
+    return second - first;
+}
+
 static lk_status abstain_from_offset(const char *reason, const lk_sink *sink)
 {
     lk_status st = LK_OK;
@@ -288,12 +303,21 @@ static lk_status measure_offset(const clip *c, const lk_sink *sink)
         off = (off - round(off)) / h;
         p.residual[i] = -1e3 * p.period[i] * (off + place);
     }
+    const double modulus = 1e3 * lk_median(p.period, p.n) / h, slip = halves_apart(&p);
+    if (fabs(slip) > MOST_SLIP * modulus) {
+        snprintf(
+            reason, sizeof reason,
+            "the rhythm of the motion drifts against the music's (%+.0f ms between the halves)",
+            slip);
+        st = abstain_from_offset(reason, sink);
+        goto done;
+    }
     lk_score s = plain("beat.offset_ms", "ms", 0, p.n);
     s.p = p_best;
     LK_TRY(lk_bootstrap_median(p.residual, p.n, c->opt->n_bootstrap, c->seed, 40, &s.lo, &s.hi));
     s.value = lk_median(p.residual, p.n);
     LK_TRY(sink->score(sink->user, &s));
-    s = plain("beat.offset_modulus_ms", "ms", 1e3 * lk_median(p.period, p.n) / h, p.n);
+    s = plain("beat.offset_modulus_ms", "ms", modulus, p.n);
     LK_TRY(sink->score(sink->user, &s));
 done:
     lk_free(p.u);

@@ -1,21 +1,23 @@
 /* motion_beats.c - see motion_beats.h.
  *
- * Speed entry k is the mean over the interval between frames k-1 and k, so it stands at the middle
- * of that interval.  On a grid of 10 ms
+ * Movement s_k is the mean |difference| of the picture from frame k-1 to frame k with the camera's
+ * motion removed, per 40 ms, with lone peaks (coded key frames) cut down to their neighbours.  For
+ * small displacements it is proportional to speed, and it sees small figures and slow turns that
+ * optical flow does not.  It stands at the middle of its interval.  On a grid of 10 ms
  *     v(t) = sum_k d_k s_k g((t - m_k) / SIGMA) / sum_k d_k g(..),
  * d_k the length and m_k the middle of interval k; symmetric in time, hence without bias around a
- * symmetric minimum.  A minimum counts when v rises on both sides by LEAST_DROP of the mean speed
- * around before it falls below it again.
+ * symmetric minimum.  A minimum counts when v rises on both sides by LEAST_DROP of the mean
+ * movement around (less the clip's floor of noise) before it falls below it again.
  *
- * Where the tangents of steepest fall and rise meet the least speed nearby, motion ends and
+ * Where the tangents of steepest fall and rise meet the least movement nearby, motion ends and
  * begins anew: times e and b.  Smoothing delays e (a dead stop by 1.25 S, S^2 = SIGMA^2 + frame^2 /
  * 12): a ramp of length D then shows F = height / slope = D / erf(D / (2 sqrt(2) S)), from which D
  * and the delay (F - D) / 2 follow; likewise b.  If the rest b - e is short, or not so long and D
  * is slow (small motions go unseen, so every turn seems to rest a little), the movement turns: the
- * beat is the vertex of the parabola through the minimum.  Otherwise the movement has stopped: the
- * beat is e.  In between both are blended. A strong impact (centroid of its pulse) that takes half
- * of the speed or more marks a stop better than e and replaces it; without a minimum nearby it
- * stands for itself.
+ * beat is the vertex of the parabola through the minimum.  Otherwise, or when a sharp fall meets
+ * a slow rise, the movement has stopped: the beat is e.  In between both are blended. A strong
+ * impact (centroid of its pulse) that takes half of the speed or more marks a stop better than e
+ * and replaces it; without a minimum nearby it stands for itself.
  */
 #include "align/motion_beats.h"
 
@@ -26,30 +28,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRID_S       0.01
-#define SIGMA_S      0.04
-#define AROUND_S     2.0
-#define LEAST_DROP   0.25
-#define LEAST_SPEED  0.004 /* picture heights a second: below, the picture rests */
-#define LEAST_GAP    (150 * LK_FLICKS_PER_MS)
-#define NEAR         (100 * LK_FLICKS_PER_MS)
-#define TURN_S       0.03 /* rests: none, certain; */
-#define REST_S       0.09
-#define PAUSE_S      0.25 /* and without a sharp stop; */
-#define LONG_S       0.40
-#define SLOW_S       0.14 /* ramps: eased, sharp */
-#define SHARP_S      0.08
-#define IMPACT_OVER  6.0 /* times the median impact around */
-#define IMPACT_TOP   0.2 /* share of the clip's strong impacts (95 % quantile) */
-#define IMPACT_SHARE 0.5 /* of the speed before it must be lost at once */
-#define BEFORE       (250 * LK_FLICKS_PER_MS)
-#define LONGEST_S    (6 * 3600.0)
+#define GRID_S           0.01
+#define SIGMA_S          0.04
+#define AROUND_S         2.0
+#define LEAST_DROP       0.25
+#define LEAST_MOVEMENT   0.05 /* grey levels above the floor: below, the picture rests */
+#define LEAST_OVER_FLOOR 0.1
+#define LEAST_OVER_ALL   0.15 /* share of the movement with its floor */
+#define FLOOR            0.05 /* quantile of the clip */
+#define UNIT_S           0.04
+#define LEAST_GAP        (150 * LK_FLICKS_PER_MS)
+#define NEAR             (100 * LK_FLICKS_PER_MS)
+#define TURN_S           0.03 /* rests: none, certain; */
+#define REST_S           0.09
+#define PAUSE_S          0.25 /* and without a sharp stop; */
+#define LONG_S           0.40
+#define EVEN_S           0.05 /* rise less fall: a turn, a stop followed by a slow start */
+#define UNEVEN_S         0.12
+#define FLOW_NEAR_S      0.1
+#define FLOW_LOSS        0.7  /* share */
+#define SLOW_S           0.14 /* ramps: eased, sharp */
+#define SHARP_S          0.08
+#define IMPACT_OVER      6.0 /* times the median impact around */
+#define IMPACT_TOP       0.2 /* share of the clip's strong impacts (95 % quantile) */
+#define IMPACT_SHARE     0.5 /* of the speed before it must be lost at once */
+#define BEFORE           (250 * LK_FLICKS_PER_MS)
+#define LONGEST_S        (6 * 3600.0)
 
 typedef struct curve {
     double start_s;
     int64_t n;
     double *v;      /* [n] speed on the grid */
+    double *flow;   /* [n] speed by optical flow, smoothed alike */
     double *around; /* [n] its mean over +-AROUND_S */
+    double floor;   /* noise and what always moves */
     double sigma;   /* of all smoothing, seconds */
 } curve;
 
@@ -58,10 +70,25 @@ static double middle_s(const lk_video_features *f, int64_t k)
     return 0.5 * (lk_flick_to_s(f->spans[k - 1].start) + lk_flick_to_s(f->spans[k].start));
 }
 
-static lk_status smooth_speed(const lk_video_features *f, curve *c)
+static double pace(const lk_video_features *f, int64_t k)
+{
+    const double seconds = lk_flick_to_s(f->spans[k].start - f->spans[k - 1].start);
+    return (double)f->change[k] * UNIT_S / fmax(seconds, 1e-4);
+}
+
+/* Movement in the interval that ends at frame k, with lone peaks cut down to their neighbours. */
+static double movement(const lk_video_features *f, int64_t k)
+{
+    const double here = pace(f, k);
+    if (k < 2 || k + 1 >= f->n)
+        return here;
+    return fmin(here, fmax(pace(f, k - 1), pace(f, k + 1)));
+}
+
+static lk_status smooth_movement(const lk_video_features *f, curve *c)
 {
     lk_status st = LK_OK;
-    double *prefix = NULL;
+    double *prefix = NULL, *sorted = NULL;
     c->start_s = lk_flick_to_s(f->spans[0].start);
     const double length = lk_flick_to_s(f->spans[f->n - 1].start) - c->start_s;
     LK_REQUIRE(length >= 0 && length < LONGEST_S, LK_E_UNSUPPORTED,
@@ -70,11 +97,13 @@ static lk_status smooth_speed(const lk_video_features *f, curve *c)
     const double frame = length / (double)(f->n - 1);
     c->sigma = sqrt(SIGMA_S * SIGMA_S + frame * frame / 12);
     LK_TRY(LK_NEW_ARRAY(&c->v, c->n));
+    LK_TRY(LK_NEW_ARRAY(&c->flow, c->n));
     LK_TRY(LK_NEW_ARRAY(&c->around, c->n));
     LK_TRY(LK_NEW_ARRAY(&prefix, c->n + 1));
+    LK_TRY(LK_NEW_ARRAY(&sorted, c->n));
     for (int64_t i = 0, from = 1; i < c->n; i++) {
         const double t = c->start_s + (double)i * GRID_S;
-        double sum = 0, weight = 1e-12;
+        double sum = 0, flow = 0, weight = 1e-12;
         while (from + 1 < f->n && middle_s(f, from) < t - 5 * SIGMA_S)
             from++;
         for (int64_t k = from; k < f->n && middle_s(f, k) <= t + 5 * SIGMA_S; k++) {
@@ -82,12 +111,16 @@ static lk_status smooth_speed(const lk_video_features *f, curve *c)
             const double w =
                 lk_flick_to_s(f->spans[k].start - f->spans[k - 1].start) * exp(-0.5 * u * u);
             /* across a cut nothing moves and nothing stops */
-            sum += f->cut[k] ? 0 : w * (double)f->speed[k];
+            sum += f->cut[k] ? 0 : w * movement(f, k);
+            flow += f->cut[k] ? 0 : w * (double)f->speed[k];
             weight += f->cut[k] ? 0 : w;
         }
         c->v[i] = sum / weight;
+        c->flow[i] = flow / weight;
         prefix[i + 1] = prefix[i] + c->v[i];
+        sorted[i] = c->v[i];
     }
+    c->floor = lk_quantile(sorted, c->n, FLOOR);
     const int64_t half = (int64_t)(AROUND_S / GRID_S);
     for (int64_t i = 0; i < c->n; i++) {
         const int64_t a = i < half ? 0 : i - half, b = i + half < c->n ? i + half + 1 : c->n;
@@ -95,6 +128,7 @@ static lk_status smooth_speed(const lk_video_features *f, curve *c)
     }
 done:
     lk_free(prefix);
+    lk_free(sorted);
     return st;
 }
 
@@ -161,9 +195,9 @@ static double flank_end(const curve *c, int64_t i, int64_t step, double level, d
     return away - middle / slope + 0.5 * (shown - *ramp);
 }
 
-/* The least speed of the intervals that come within SIGMA_S of t: smoothing has raised the minimum
- * of the curve, more so the sharper the turn. */
-static double least_speed(const lk_video_features *f, double t)
+/* The least movement of the intervals that come within SIGMA_S of t: smoothing has raised the
+ * minimum of the curve, more so the sharper the turn. */
+static double least_movement(const lk_video_features *f, double t)
 {
     int64_t lo = 1, hi = f->n - 1;
     while (lo < hi) { /* the first frame that starts at or after t - SIGMA_S */
@@ -173,9 +207,9 @@ static double least_speed(const lk_video_features *f, double t)
         else
             hi = mid;
     }
-    double least = (double)f->speed[lo];
+    double least = movement(f, lo);
     for (int64_t k = lo; k < f->n && lk_flick_to_s(f->spans[k - 1].start) <= t + SIGMA_S; k++)
-        least = fmin(least, (double)f->speed[k]);
+        least = fmin(least, movement(f, k));
     return least;
 }
 
@@ -191,6 +225,31 @@ static int64_t impact_at(const lk_onset_list *impacts, lk_flick t)
     return best;
 }
 
+/* Movement hardly falls while the last stretch before a dead stop is still longer than the details
+ * of the picture; the speed of the flow does.  Seconds from grid point i to where it falls most
+ * steeply, or `end` when it does not lose most of itself there. */
+static double flow_end(const curve *c, int64_t i, double end)
+{
+    const int64_t at = i + (int64_t)lround(end / GRID_S), near = (int64_t)(FLOW_NEAR_S / GRID_S);
+    int64_t best = -1;
+    double steepest = 0;
+    for (int64_t j = at - near < 2 ? 2 : at - near; j <= at + near / 2 && j + 2 < c->n; j++) {
+        const double fall = c->flow[j - 1] - c->flow[j + 1];
+        if (fall > steepest) {
+            steepest = fall;
+            best = j;
+        }
+    }
+    const int64_t reach = (int64_t)(2 * c->sigma / GRID_S);
+    if (best < reach || best + reach >= c->n ||
+        c->flow[best + reach] > (1 - FLOW_LOSS) * c->flow[best - reach])
+        return end;
+    const double a = c->flow[best - 2] - c->flow[best], b = c->flow[best] - c->flow[best + 2];
+    const double bend = a + b - 2 * steepest; /* vertex of the fall around its steepest place */
+    const double shift = bend < 0 ? 0.5 * (a - b) / bend : 0;
+    return ((double)(best - i) + fmin(1, fmax(-1, shift))) * GRID_S;
+}
+
 /* 0 at `none`, 1 at `all`, linear between and constant beyond. */
 static double blend(double x, double none, double all)
 {
@@ -204,19 +263,25 @@ static lk_status find_minima(const lk_video_features *f, const curve *c, lk_onse
     lk_status st = LK_OK;
     size_t capacity[2] = {0, 0};
     for (int64_t i = 1; i + 1 < c->n; i++) {
-        if (!(c->v[i] < c->v[i - 1] && c->v[i] <= c->v[i + 1]) || c->around[i] < LEAST_SPEED)
+        if (!(c->v[i] < c->v[i - 1] && c->v[i] <= c->v[i + 1]))
             continue;
-        const double drop = fmin(rise_beside(c, i, -1), rise_beside(c, i, 1)) / c->around[i];
-        if (drop < LEAST_DROP)
+        const double over = c->around[i] - c->floor;
+        const double depth = fmin(rise_beside(c, i, -1), rise_beside(c, i, 1));
+        if (over < LEAST_MOVEMENT || over < LEAST_OVER_FLOOR * c->around[i] ||
+            depth < LEAST_DROP * over || depth < LEAST_OVER_ALL * c->around[i])
             continue;
-        const double level = fmin(c->v[i], least_speed(f, c->start_s + (double)i * GRID_S));
+        const double level = fmin(c->v[i], least_movement(f, c->start_s + (double)i * GRID_S));
         const double left = c->v[i - 1] - c->v[i], right = c->v[i + 1] - c->v[i];
         const double turn = 0.5 * (left - right) / (left + right) * GRID_S;
         double fall = 0, rise = 0;
-        const double end = -flank_end(c, i, -1, level, &fall);
+        double end = -flank_end(c, i, -1, level, &fall);
         const double rest = flank_end(c, i, 1, level, &rise) - end;
-        const double sharp = blend(fall, SLOW_S, SHARP_S) * blend(rest, TURN_S, REST_S);
+        const double sharp =
+            blend(fall, SLOW_S, SHARP_S) *
+            fmax(blend(rest, TURN_S, REST_S), blend(rise - fall, EVEN_S, UNEVEN_S));
         const double stopped = fmax(sharp, blend(rest, PAUSE_S, LONG_S));
+        if (fall < SHARP_S)
+            end = flow_end(c, i, end);
         const double t = c->start_s + (double)i * GRID_S + stopped * end + (1 - stopped) * turn;
         lk_flick time = lk_flick_from_s(t);
         const int64_t impact = impact_at(impacts, time);
@@ -224,7 +289,7 @@ static lk_status find_minima(const lk_video_features *f, const curve *c, lk_onse
             impacts->strength[impact] = 0;
             time = stopped >= 0.5 ? impacts->time[impact] : time;
         }
-        LK_TRY(append(list, capacity, time, fmin(1, drop)));
+        LK_TRY(append(list, capacity, time, fmin(1, depth / over)));
     }
 done:
     return st;
@@ -298,12 +363,13 @@ lk_status lk_motion_beats_find(const lk_video_features *video, lk_onset_list *li
     memset(list, 0, sizeof *list);
     if (video->n < 5)
         goto done;
-    LK_TRY(smooth_speed(video, &c));
+    LK_TRY(smooth_movement(video, &c));
     LK_TRY(find_impacts(video, &impacts));
     LK_TRY(find_minima(video, &c, &impacts, &minima));
     LK_TRY(merge(&minima, &impacts, list));
 done:
     lk_free(c.v);
+    lk_free(c.flow);
     lk_free(c.around);
     lk_onsets_clear(&minima);
     lk_onsets_clear(&impacts);
@@ -354,7 +420,7 @@ lk_status lk_motion_minima_60(const lk_video_features *f, double sigma, int orde
             k++;
         const double a = middle_s(f, k), b = middle_s(f, k + 1);
         const double part = b > a ? fmin(1, fmax(0, (t - a) / (b - a))) : 0;
-        x[i] = (double)f->speed[k] + part * (double)(f->speed[k + 1] - f->speed[k]);
+        x[i] = movement(f, k) + part * (movement(f, k + 1) - movement(f, k));
     }
     smooth_reflected(x, n, sigma, y);
     lk_free(*frames);

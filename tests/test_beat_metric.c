@@ -16,7 +16,7 @@
 
 typedef struct movement {
     lk_span spans[MAX_FRAME];
-    float speed[MAX_FRAME], impact[MAX_FRAME];
+    float speed[MAX_FRAME], change[MAX_FRAME], impact[MAX_FRAME];
     uint8_t cut[MAX_FRAME];
     lk_video_features f;
 } movement;
@@ -45,15 +45,17 @@ static void move(movement *m, double fps, const double *turns, int n_turns, bool
     }
     for (int k = 0; k < n; k++) {
         m->spans[k] = (lk_span){lk_flick_from_s(t[k]), lk_flick_from_s(t[k + 1])};
-        if (k > 0)
-            m->speed[k] =
-                (float)(0.3 * (path(t[k], turns, n_turns) - path(t[k - 1], turns, n_turns)) /
-                        (t[k] - t[k - 1]));
+        if (k == 0)
+            continue;
+        const double way = path(t[k], turns, n_turns) - path(t[k - 1], turns, n_turns);
+        m->speed[k] = (float)(0.3 * way / (t[k] - t[k - 1]));
+        m->change[k] = (float)(0.3 + 40 * way); /* grey levels; the first part is noise */
     }
     m->f = (lk_video_features){.present = true,
                                .n = n,
                                .spans = m->spans,
                                .speed = m->speed,
+                               .change = m->change,
                                .impact = m->impact,
                                .cut = m->cut};
 }
@@ -104,7 +106,7 @@ static void turns_are_found_between_frames(void **state)
         printf("%2.0f fps%s: %d of %d turns, %d found, bias %+.2f ms, worst %.1f ms\n", fps[c / 4],
                c % 4 >= 2 ? " irregular" : "", seen, expected, (int)list.n, bias / seen, worst);
         assert_true(seen >= expected - 1 && list.n <= expected + 3);
-        assert_true(fabs(bias / seen) < 1.5 && worst < (c % 2 ? 30 : 5));
+        assert_true(fabs(bias / seen) < (c % 2 ? 2.5 : 1.0) && worst < (c % 2 ? 30 : 5));
         lk_onsets_clear(&list);
     }
 }
@@ -129,6 +131,7 @@ static void stops_count_as_impacts(void **state)
             m.impact[k] += (float)(fabs(at) < 1 ? 0.2 * (1 - fabs(at)) : 0);
         }
         m.speed[k] = (float)speed;
+        m.change[k] = (float)(0.3 + 10 * speed);
     }
     lk_onset_list list;
     CHECK_OK(lk_motion_beats_find(&m.f, &list));
@@ -147,10 +150,10 @@ static void still_and_steady_pictures_have_no_beats(void **state)
     static movement m;
     for (int c = 0; c < 3; c++) {
         move(&m, 30, NULL, 0, false);
-        for (int k = 1; k < m.f.n; k++)
-            m.speed[k] = c == 0   ? 0
-                         : c == 1 ? 0.3f
-                                  : 0.001f * lk_rng_uniform(1, 1, (uint64_t)k); /* sensor noise */
+        for (int k = 1; k < m.f.n; k++) { /* nothing at all, steady, noise */
+            const double noise = (double)lk_rng_normal(1, 1, (uint64_t)k);
+            m.change[k] = (float)(c == 0 ? 0 : c == 1 ? 3 : 1.2 + 0.1 * noise);
+        }
         lk_onset_list list;
         CHECK_OK(lk_motion_beats_find(&m.f, &list));
         assert_int_equal(list.n, 0);
@@ -471,6 +474,24 @@ static void unrelated_motion_stays_at_chance(void **state)
     clear(&a);
 }
 
+/* Motion at 123.5 bpm against music at 120: in phase for a while, by luck. */
+static void nearly_equal_tempi_are_not_an_offset(void **state)
+{
+    (void)state;
+    static movement m;
+    static heard h;
+    double turns[200];
+    lk_audio_features a;
+    play(&a, 0.5, 0, true);
+    move(&m, 30, turns, steady_turns(turns, 0.486), false);
+    score(&a, &m.f, NULL, NULL, &h);
+    assert_non_null(strstr(reason_of(&h, "beat.offset_ms"), "motion"));
+    move(&m, 30, turns, steady_turns(turns, 0.495), false);
+    score(&a, &m.f, NULL, NULL, &h);
+    assert_non_null(strstr(reason_of(&h, "beat.offset_ms"), "drifts"));
+    clear(&a);
+}
+
 static void what_is_missing_is_said(void **state)
 {
     (void)state;
@@ -558,6 +579,7 @@ int main(void)
         cmocka_unit_test(planted_offsets_come_back),
         cmocka_unit_test(double_time_motion_is_known_modulo_half_a_beat),
         cmocka_unit_test(unrelated_motion_stays_at_chance),
+        cmocka_unit_test(nearly_equal_tempi_are_not_an_offset),
         cmocka_unit_test(what_is_missing_is_said),
         cmocka_unit_test(references_are_used),
         cmocka_unit_test(failed_allocations_leak_nothing),
