@@ -211,6 +211,47 @@ static void a_wide_mouth_is_seen(void **state)
     lk_world_free(&w);
 }
 
+/* From the rendered clip alone: dark pixels between the lips against the loudness of the samples.
+ */
+static void rendered_mouth_and_sound_agree(void **state)
+{
+    (void)state;
+    enum { SIZE = 112, FPS = 100, SECONDS = 8, N = FPS * SECONDS };
+    static uint8_t rgb[SIZE * SIZE * 3];
+    static double seen[10 * N], heard[10 * N];
+    lk_world_options o;
+    lk_world *w = NULL;
+    float *x = NULL;
+    lk_option_defaults(lk_world_option_rows, &o);
+    o.width = o.height = SIZE;
+    o.seconds = SECONDS;
+    o.fps = "100";
+    CHECK_OK(lk_world_create(&w, "talker", 7, 1, &o));
+    const int64_t n = lk_world_n_samples(w);
+    CHECK_OK(LK_NEW_ARRAY(&x, n));
+    CHECK_OK(lk_world_render_sound(w, 0, n, x));
+    for (int k = 0; k < N; k++) {
+        int open = 0;
+        CHECK_OK(lk_world_render_frame(w, k, rgb));
+        for (int y = SIZE * 54 / 100; y < SIZE * 80 / 100; y++) {
+            for (int c = SIZE * 35 / 100; c < SIZE * 65 / 100; c++)
+                open += rgb[(y * SIZE + c) * 3] < 75;
+        }
+        for (int i = 0; i < 10; i++) /* held for the frame; its middle is 5 ms late */
+            seen[10 * k + i] = open;
+    }
+    for (int i = 0; i < 10 * N; i++) {
+        const int64_t at = (int64_t)i * RATE / 1000, half = 12 * RATE / 1000;
+        heard[i] = i < 15 || at + half > n ? 0 : rms(x, at - half, at + half);
+    }
+    double peak = 0;
+    const int lag = best_lag(seen, heard, 10 * N, &peak) + 5;
+    print_message("rendered talker: sound %d ms late, r = %.3f\n", lag, peak);
+    assert_true(abs(lag) <= 20 && peak > 0.5); /* half a frame at 25 fps */
+    lk_free(x);
+    lk_world_free(&w);
+}
+
 /* ---- dancer ------------------------------------------------------------------------------- */
 
 static lk_music *music_of(uint64_t seed, bool dense)
@@ -420,6 +461,7 @@ int main(void)
         cmocka_unit_test(mouth_opening_and_sound_do_not_lead_or_lag),
         cmocka_unit_test(voice_sounds_the_same_at_any_rate_and_shift),
         cmocka_unit_test(a_wide_mouth_is_seen),
+        cmocka_unit_test(rendered_mouth_and_sound_agree),
         cmocka_unit_test(a_drum_is_hit_on_every_beat),
         cmocka_unit_test(drums_sound_when_they_are_hit),
         cmocka_unit_test(joints_rest_on_the_beats_and_move_between),

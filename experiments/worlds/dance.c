@@ -1,5 +1,7 @@
 /* dance.c - see dance.h.
  *
+ * Speed sqrt(f (1 - f)) integrates to s(f) = (a - sin(2 a) / 2) / pi with cos a = 1 - 2 f.
+ *
  * A bar has an arm pattern and a step pattern; both give a key pose per beat of the bar.  Elbows
  * and knees follow from two-bone inverse kinematics: for bones a, b and distance d from root to tip
  *     x = (d^2 + a^2 - b^2) / (2 d),  h = sqrt(a^2 - x^2)
@@ -150,9 +152,16 @@ static double mix(double a, double b, double s)
     return a + (b - a) * s;
 }
 
+/* Speed proportional to sqrt(f (1 - f)): at rest on both beats, but only just: a clear stop. */
+static double ease(double f)
+{
+    const double turn = acos(1 - 2 * f);
+    return (turn - 0.5 * sin(2 * turn)) / PI;
+}
+
 static key between(const key *a, const key *b, double f)
 {
-    const double s = f * f * (3 - 2 * f), step = sin(PI * f) * sin(PI * f);
+    const double s = ease(f), step = sin(PI * f) * sin(PI * f);
     key k = {.sway = mix(a->sway, b->sway, s),
              .twist = mix(a->twist, b->twist, s),
              .lean = mix(a->lean, b->lean, s),
@@ -196,7 +205,8 @@ lk_body lk_dance_at(const lk_dance *d, double t)
     const key a = key_at(d, beat), b = key_at(d, beat + 1), k = between(&a, &b, f);
     const double tempo = lk_music_style_of(d->music).tempo_bpm;
     const double deep = d->vigour * 0.052 * fmin(1, 110 / tempo);
-    const double low = 0.5 + 0.5 * cos(2 * PI * f);
+    /* A bounce: round above, sharp below. */
+    const double low = 1 - (sqrt(sin(PI * f) * sin(PI * f) + 0.04) - 0.2) / 0.82;
     lk_body body = {.twist = k.twist, .tilt = k.tilt};
     body.pelvis = (lk_point){0.5 * (k.foot_u[0] + k.foot_u[1]) + k.sway, HIP_V + deep * low};
     body.neck =

@@ -1,9 +1,9 @@
 /* dance.h - a choreography on the beats of a piece of music, as joints in time.
  *
  * On every beat the body is in a key pose drawn for that beat; between beats every joint moves from
- * key to key along s(f) = f^2 (3 - 2 f), so all joints rest exactly at the beats and turn there:
- * the kinematic beats of the picture (minima of joint speed) are the beats of the music.  The hips
- * sink once a beat, lowest on it.
+ * key to key with a speed proportional to sqrt(f (1 - f)), f the fraction of the beat, so all joints
+ * stop exactly at the beats and turn there: the kinematic beats of the picture (minima of joint
+ * speed) are the beats of the music.  The hips sink once a beat, lowest on it.
  *
  * Coordinates  u to the right of the picture, v down, one unit is the dancer's height; the origin
  * is on the floor in the middle of the stage.  Index 0 is the left of the picture. Threads

@@ -28,7 +28,7 @@ typedef struct dancer {
     lk_dance dance;
     lk_colour skin, hair_colour, top, legs, shoes, wall, floor, light;
     hair hair;
-    bool skirt, sleeves, shorts, chequered;
+    bool skirt, sleeves, shorts, paved;
     double size; /* canvas units per unit of dance.h */
 } dancer;
 
@@ -71,8 +71,8 @@ static void dancer_backdrop(const void *scene, lk_canvas *c)
                      lk_alpha(lk_lighten(s->wall, 2.0), 0.35));
     }
     const lk_point floor[4] = {{-m, HORIZON}, {w + m, HORIZON}, {w + m, 1 + m}, {-m, 1 + m}};
-    lk_draw_textured(c, floor, 4, s->chequered ? LK_TEXTURE_STONE : LK_TEXTURE_WOOD, s->setup.seed,
-                     5, 0.40, s->floor);
+    lk_draw_textured(c, floor, 4, s->paved ? LK_TEXTURE_STONE : LK_TEXTURE_WOOD, s->setup.seed, 5,
+                     0.40, s->floor);
     lk_draw_ellipse(c, w / 2, FLOOR_Y, 0.60, 0.13, 0, 0.7, lk_alpha(s->light, 0.35));
     lk_draw_rect(c, -m, -m, w + m, 0.025, lk_rgb(0x18181c), lk_rgb(0x2c2c32));
     for (int i = 0; i < 3; i++) {
@@ -356,8 +356,8 @@ static void make_looks(dancer *s, char *caption)
     s->sleeves = pick(s, 6, 2) == 0;
     s->shorts = pick(s, 7, 4) == 0;
     s->wall = lk_rgb(walls[pick(s, 8, 5)]);
-    s->chequered = pick(s, 9, 2) == 0;
-    s->floor = s->chequered ? lk_rgb(0x8a8a92) : lk_rgb(0xa87848);
+    s->paved = pick(s, 9, 2) == 0;
+    s->floor = s->paved ? lk_rgb(0x8a8a92) : lk_rgb(0xa87848);
     s->light = lk_mix(lk_rgb(0xfff2d0), lk_hue(draw(s, S_STAGE, 0, 0, 1), 0.6, 1), 0.35);
     s->size = 0.82 * fmin(1, s->setup.aspect / 0.75);
     snprintf(caption, LK_CAPTION_BYTES,

@@ -68,7 +68,8 @@ static lk_status make_person(talker *s, char *caption)
     v.tract = (man ? 1.0 : child ? 1.28 : 1.15) * draw(s, S_LOOK, 103, 0.96, 1.04);
     LK_TRY(lk_voice_create(&s->voice, &v));
     lk_face_look *l = &s->look;
-    const int skin = pick(s, 1, 6), hair = skin >= 3 && skin <= 4 ? 0 : pick(s, 2, 6);
+    const int skin = pick(s, 1, 6), any = pick(s, 2, 6);
+    const int hair = (skin >= 3 && skin <= 4) || (child && any == 4) ? 0 : any;
     l->skin = lk_rgb(skins[skin]);
     l->hair = lk_rgb(hairs[hair].rgb);
     l->iris = lk_rgb(skin >= 2 && skin <= 4 ? irises[0] : irises[pick(s, 3, 4)]);
