@@ -25,7 +25,7 @@
 
 typedef struct event_state {
     double max_lag_ms;
-    double trust_p;
+    double trust_p, trust_ratio;
     double window_s;
     int n_null;
     int n_bootstrap;
@@ -35,6 +35,8 @@ static const lk_option options[] = {
     LK_OPT_DOUBLE(event_state, max_lag_ms, 1000, 50, 5000, "search offsets up to this size"),
     LK_OPT_DOUBLE(event_state, trust_p, 0.005, 0.0001, 1,
                   "answer only when chance is this unlikely"),
+    LK_OPT_DOUBLE(event_state, trust_ratio, 1.4, 1, 10,
+                  "and when sound and picture coincide this much better than by chance"),
     LK_OPT_DOUBLE(event_state, window_s, 10, 2, 120, "window of the offset over time"),
     LK_OPT_INT(event_state, n_null, 600, 20, 10000, "unrelated sound tracks to compare with"),
     LK_OPT_INT(event_state, n_bootstrap, 300, 20, 10000, "resamples behind the intervals"),
@@ -229,6 +231,9 @@ static lk_status judge(const event_state *e, const lk_lag_result *r, const lk_si
                  "sound and picture coincide no better than unrelated tracks do (p = %.2g)", r->p);
         return abstain_from_lag(reason, sink);
     }
+    if (r->score < e->trust_ratio * r->chance)
+        return abstain_from_lag("sound and picture coincide hardly better than unrelated tracks do",
+                                sink);
     if (r->n_pairs < 3)
         return abstain_from_lag("fewer than 3 events are both seen and heard", sink);
     if (r->support < 0.8)

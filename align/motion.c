@@ -155,14 +155,12 @@ static void try_vector(const lk_small_picture *a, const lk_small_picture *b, int
 static void walk_downhill(const lk_small_picture *a, const lk_small_picture *b, int side, int x,
                           int y, match *best)
 {
+    static const int neighbour[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
     for (int step = 0; step < MAX_STEPS; step++) {
         const match from = *best;
-        for (int j = -1; j <= 1; j++) {
-            for (int i = -1; i <= 1; i++) {
-                if (i != 0 || j != 0)
-                    try_vector(a, b, side, x, y, from.dx + i, from.dy + j, best);
-            }
-        }
+        for (int i = 0; i < 4; i++)
+            try_vector(a, b, side, x, y, from.dx + neighbour[i][0], from.dy + neighbour[i][1],
+                       best);
         if (best->sad == from.sad)
             return;
     }
@@ -326,13 +324,15 @@ void lk_camera_undo(const lk_small_picture *b, const lk_camera_motion *m, lk_sma
     const float cx = 0.5f * (float)(b->width - 1), cy = 0.5f * (float)(b->height - 1);
     out->width = b->width;
     out->height = b->height;
+    const float right = (float)(b->width - 1), bottom = (float)(b->height - 1);
     for (int y = 0; y < b->height; y++) {
+        const float py = (float)y - cy;
+        const float row_x = m->dx - m->roll * py - m->zoom * cx;
+        const float row_y = (float)y + m->dy + m->zoom * py - m->roll * cx;
         for (int x = 0; x < b->width; x++) {
-            const float px = (float)x - cx, py = (float)y - cy;
-            float sx = (float)x + m->dx + m->zoom * px - m->roll * py;
-            float sy = (float)y + m->dy + m->zoom * py + m->roll * px;
-            sx = fminf(fmaxf(sx, 0), (float)(b->width - 1));
-            sy = fminf(fmaxf(sy, 0), (float)(b->height - 1));
+            float sx = (1 + m->zoom) * (float)x + row_x, sy = m->roll * (float)x + row_y;
+            sx = sx < 0 ? 0 : sx > right ? right : sx;
+            sy = sy < 0 ? 0 : sy > bottom ? bottom : sy;
             int ix = (int)sx, iy = (int)sy;
             ix = ix > b->width - 2 ? b->width - 2 : ix;
             iy = iy > b->height - 2 ? b->height - 2 : iy;
@@ -377,18 +377,23 @@ static void try_ring(const lk_small_picture *a, const lk_small_picture *b, int x
     }
 }
 
-/* Everything that decides a block's vector; `near` are blocks whose vectors are worth a try. */
+/* Everything that decides a block's vector; `near` are blocks whose vectors are worth a try.  On
+ * the second visit (`again`) only they can change it. */
 static void follow_block(const lk_small_picture *a, const lk_small_picture *b, int x, int y,
-                         int still, const lk_block_motion *const near[4], lk_block_motion *out)
+                         int still, const lk_block_motion *const near[4], bool again,
+                         lk_block_motion *out)
 {
     match best = {0, 0, still};
     if (out->weight > 0)
         try_vector(a, b, LK_BLOCK, x, y, (int)lrintf(out->dx), (int)lrintf(out->dy), &best);
+    const int before = best.sad;
     for (int i = 0; i < 4; i++) {
         if (near[i] && near[i]->weight > 0)
             try_vector(a, b, LK_BLOCK, x, y, (int)lrintf(near[i]->dx), (int)lrintf(near[i]->dy),
                        &best);
     }
+    if (again && best.sad == before) /* the neighbours have nothing better */
+        return;
     walk_downhill(a, b, LK_BLOCK, x, y, &best);
     if (2 * best.sad > still) {
         try_ring(a, b, x, y, &best);
@@ -428,7 +433,7 @@ static void sweep(const lk_small_picture *a, const lk_small_picture *b,
                                                 dir > 0 && guess ? &guess->block[at] : NULL};
         if (dir > 0)
             *out = (lk_block_motion){.still = 0};
-        follow_block(a, b, x, y, still, near, out);
+        follow_block(a, b, x, y, still, near, dir < 0, out);
     }
 }
 

@@ -62,7 +62,7 @@ static int64_t most_samples(const lk_world *w)
         from = to;
     }
     const int64_t rest = lk_world_n_samples(w) - from;
-    return most > rest ? most : rest;
+    return most + (rest > 0 ? rest : 0); /* the last frame takes the rest along */
 }
 
 lk_status lk_world_write_clip(const lk_world *w, const char *path,

@@ -15,6 +15,7 @@ static const lk_command commands[] = {
     {"compare", "two systems on the same prompts, pair by pair", lk_cmd_compare},
     {"events", "when sounds begin, beats fall and motion stops", lk_cmd_events},
     {"worlds", "make clips whose every event is known exactly", lk_cmd_worlds},
+    {"bench", "how fast the ruler is beside decoding alone", lk_cmd_bench},
     {"doctor", "say what this machine has and what each missing part would add", lk_cmd_doctor},
 };
 

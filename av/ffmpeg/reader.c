@@ -161,6 +161,8 @@ static lk_status open_decoder(lk_ff_reader *r, AVStream *stream, AVCodecContext 
     c->pkt_timebase = stream->time_base;
     c->max_pixels = LK_FF_MAX_PIXELS;
     int threads = r->options.threads > 0 ? r->options.threads : av_cpu_count();
+    /* One more than asked for: the calling thread is busy measuring while they decode. */
+    threads += threads > 1;
     c->thread_count = threads > MAX_DECODE_THREADS ? MAX_DECODE_THREADS : threads;
     if (c->codec_type == AVMEDIA_TYPE_AUDIO)
         c->thread_count = 1;

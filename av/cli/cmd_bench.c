@@ -1,0 +1,254 @@
+/* cmd_bench.c - how fast the ruler is, beside decoding the same file with ffmpeg in the same run.
+ *
+ * Every measurement is a child process of its own, so that peak memory is its own too; the
+ * contenders take turns, and the medians are compared. */
+#include "align/stats.h"
+#include "av/cli/args.h"
+#include "av/cli/cli.h"
+#include "av/cli/progress.h"
+#include "av/json.h"
+#include "av/score_clip.h"
+#include "av/worlds_clip.h"
+
+#include "kernels/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_RUNS       51
+#define MAX_CONTENDERS 12
+
+typedef struct settings {
+    bool json;
+    int runs, seconds, threads;
+} settings;
+
+static const lk_option options[] = {
+    LK_OPT_BOOL(settings, json, false, "one JSON object a line and file"),
+    LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "medians are over this many runs"),
+    LK_OPT_INT(settings, seconds, 30, 1, 7200, "length of the clips made when no file is given"),
+    LK_OPT_INT(settings, threads, 2, 1, 64, "decoder threads, of ffmpeg as well"), LK_OPT_END};
+
+static const lk_cli_spec spec = {
+    "bench",
+    "score [FILE...]",
+    "Times `score` with event and beat together, and every metric alone, against\n"
+    "`ffmpeg -threads N -i FILE -f null -` on the same file in the same run.  Without a file it\n"
+    "makes a clip of 640x360 and one of 1920x1080.",
+    options,
+    "  lockstep bench score --seconds 10 --runs 3",
+    NULL};
+
+typedef struct contender {
+    char name[48];
+    const char *metrics[2];
+    size_t n_metrics; /* 0: ffmpeg */
+    double wall_s[MAX_RUNS], cpu_s[MAX_RUNS];
+    double peak_mib;
+    int n;
+} contender;
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void run_ffmpeg(const char *path, int threads)
+{
+    char n[16];
+    snprintf(n, sizeof n, "%d", threads);
+    const int quiet = open("/dev/null", O_RDWR);
+    dup2(quiet, 0);
+    dup2(quiet, 1);
+    dup2(quiet, 2);
+    execlp("ffmpeg", "ffmpeg", "-nostdin", "-threads", n, "-i", path, "-f", "null", "-",
+           (char *)NULL);
+    _exit(127);
+}
+
+static void run_score(const char *path, const contender *c, int threads)
+{
+    lk_clip_result r;
+    memset(&r, 0, sizeof r);
+    const lk_score_clip_options o = {
+        .metrics = c->metrics, .n_metrics = c->n_metrics, .threads = threads};
+    const lk_status st = lk_score_clip(path, &o, &r);
+    _exit(st == LK_OK && !r.failed ? 0 : 1);
+}
+
+/* One run in a child; false when it did not end well. */
+static bool measure(const char *path, contender *c, int threads)
+{
+    struct rusage use;
+    int status = 0;
+    const double start = now_s();
+    const pid_t child = fork();
+    if (child < 0)
+        return false;
+    if (child == 0 && c->n_metrics == 0)
+        run_ffmpeg(path, threads);
+    if (child == 0)
+        run_score(path, c, threads);
+    if (wait4(child, &status, 0, &use) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return false;
+    c->wall_s[c->n] = now_s() - start;
+    c->cpu_s[c->n] = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                     1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+    c->peak_mib = fmax(c->peak_mib, (double)use.ru_maxrss / 1024);
+    c->n++;
+    return true;
+}
+
+static int list_contenders(contender *list)
+{
+    int n = 0;
+    memset(list, 0, MAX_CONTENDERS * sizeof *list);
+    snprintf(list[n++].name, sizeof list->name, "ffmpeg decode");
+    if (lk_metric_find("event") && lk_metric_find("beat")) {
+        snprintf(list[n].name, sizeof list->name, "event + beat");
+        list[n].metrics[0] = "event";
+        list[n].metrics[1] = "beat";
+        list[n++].n_metrics = 2;
+    }
+    for (const lk_metric *const *m = lk_metrics(); *m && n < MAX_CONTENDERS; m++) {
+        snprintf(list[n].name, sizeof list->name, "%s alone", (*m)->name);
+        list[n].metrics[0] = (*m)->name;
+        list[n++].n_metrics = 1;
+    }
+    return n;
+}
+
+static void print_table(const char *path, contender *list, int n)
+{
+    printf("%s\n  %-22s %10s %10s %10s %10s\n", path, "", "wall s", "ratio", "cpu s", "peak MiB");
+    const double base = list[0].n > 0 ? lk_median(list[0].wall_s, list[0].n) : (double)NAN;
+    for (int i = 0; i < n; i++) {
+        if (list[i].n == 0) {
+            printf("  %-22s %10s\n", list[i].name, "failed");
+            continue;
+        }
+        const double wall = lk_median(list[i].wall_s, list[i].n);
+        printf("  %-22s %10.3f %10.2f %10.3f %10.1f\n", list[i].name, wall, wall / base,
+               lk_median(list[i].cpu_s, list[i].n), list[i].peak_mib);
+    }
+}
+
+static lk_status print_json(const char *path, contender *list, int n, const settings *s)
+{
+    lk_status st = LK_OK;
+    json_t *root = json_object(), *rows = json_array();
+    const double base = list[0].n > 0 ? lk_median(list[0].wall_s, list[0].n) : (double)NAN;
+    LK_TRY(lk_json_set(root, "file", lk_json_text(path)));
+    LK_TRY(lk_json_set(root, "runs", json_integer(s->runs)));
+    LK_TRY(lk_json_set(root, "threads", json_integer(s->threads)));
+    LK_TRY(lk_json_set(root, "rows", rows));
+    for (int i = 0; i < n; i++) {
+        json_t *o = json_object();
+        const bool good = list[i].n > 0;
+        const double wall = good ? lk_median(list[i].wall_s, list[i].n) : (double)NAN;
+        json_array_append_new(rows, o);
+        LK_TRY(lk_json_set(o, "name", json_string(list[i].name)));
+        LK_TRY(lk_json_set(o, "wall_s", lk_json_real(wall)));
+        LK_TRY(lk_json_set(o, "ratio_to_ffmpeg", lk_json_real(wall / base)));
+        LK_TRY(lk_json_set(o, "cpu_s",
+                           lk_json_real(good ? lk_median(list[i].cpu_s, list[i].n) : (double)NAN)));
+        LK_TRY(lk_json_set(o, "peak_mib", lk_json_real(good ? list[i].peak_mib : (double)NAN)));
+    }
+    LK_TRY(lk_json_print_line(root));
+    root = NULL;
+done:
+    json_decref(root);
+    return st;
+}
+
+static lk_status bench_file(const char *path, const settings *s)
+{
+    lk_status st = LK_OK;
+    contender list[MAX_CONTENDERS];
+    lk_progress bar;
+    const int n = list_contenders(list);
+    LK_REQUIRE(access(path, R_OK) == 0, LK_E_IO, "cannot open '%s': %s", path, strerror(errno));
+    lk_progress_start(&bar, path, (double)s->runs * n);
+    for (int run = 0; run < s->runs; run++) {
+        for (int i = 0; i < n; i++) {
+            (void)measure(path, &list[i], s->threads);
+            lk_progress_set(&bar, (double)(run * n + i + 1));
+        }
+    }
+    lk_progress_end(&bar);
+    if (list[0].n == 0)
+        fprintf(stderr, "lockstep: ffmpeg did not run, so there is nothing to compare with\n");
+    if (s->json)
+        LK_TRY(print_json(path, list, n, s));
+    else
+        print_table(path, list, n);
+done:
+    return st;
+}
+
+static lk_status make_clip(const char *path, const lk_world_options *w)
+{
+    lk_status st = LK_OK;
+    lk_world *world = NULL;
+    LK_TRY(lk_world_create(&world, "impacts", 1, 0, w));
+    LK_TRY(lk_world_write_clip(world, path, NULL));
+done:
+    lk_world_free(&world);
+    return st;
+}
+
+static lk_status bench_made_clips(const settings *s)
+{
+    lk_status st = LK_OK;
+    static const int sizes[2][2] = {{640, 360}, {1920, 1080}};
+    char folder[] = "/tmp/lockstep-bench-XXXXXX", path[96];
+    LK_REQUIRE(mkdtemp(folder), LK_E_IO, "cannot make a folder under /tmp: %s", strerror(errno));
+    for (int i = 0; i < 2; i++) {
+        lk_world_options w;
+        lk_option_defaults(lk_world_option_rows, &w);
+        w.seconds = s->seconds;
+        w.width = sizes[i][0];
+        w.height = sizes[i][1];
+        w.camera = true;
+        w.noise = true;
+        snprintf(path, sizeof path, "%s/%dx%d.mp4", folder, w.width, w.height);
+        st = make_clip(path, &w);
+        if (st == LK_OK)
+            st = bench_file(path, s);
+        unlink(path);
+        LK_TRY(st);
+    }
+done:
+    rmdir(folder);
+    return st;
+}
+
+int lk_cmd_bench(int argc, char **argv)
+{
+    settings s;
+    lk_args args;
+    int code = LK_EXIT_OK;
+    lk_status st = LK_OK;
+    if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
+        return code;
+    if (args.n_files == 0 || strcmp(args.file[0], "score") != 0)
+        code = lk_cli_usage("bench", "say what to time: score");
+    else if (args.n_files == 1)
+        st = bench_made_clips(&s);
+    for (int i = 1; i < args.n_files && st == LK_OK; i++)
+        st = bench_file(args.file[i], &s);
+    if (st != LK_OK)
+        code = lk_cli_failed(st);
+    lk_args_clear(&args);
+    return code;
+}
