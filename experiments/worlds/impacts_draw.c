@@ -141,7 +141,7 @@ static void draw_bar(const lk_impacts *s, lk_canvas *c, int index, double t)
     const lk_texture_kind kind = s->bar_material == LK_WOOD    ? LK_TEXTURE_WOOD
                                  : s->bar_material == LK_METAL ? LK_TEXTURE_METAL
                                                                : LK_TEXTURE_GLASS;
-    lk_draw_textured(c, face, 4, kind, s->setup.seed + (uint64_t)index, 5, NAN,
+    lk_draw_textured(c, face, 4, kind, s->setup.seed + (uint64_t)index, 1, NAN,
                      lk_lighten(b->colour, 0.82));
     lk_draw_polygon(c, top, 4, lk_lighten(b->colour, 1.25), lk_lighten(b->colour, 1.08));
     lk_draw_ellipse(c, x - half * 0.6, y - 0.005, 0.009, 0.005, 0, 0, lk_rgb(0x3a3a40));
