@@ -82,6 +82,28 @@ static void lips_close_and_sound_stops_in_truth_span(void **state)
     assert_true(stops > 20 && murmurs > 8);
 }
 
+static void syllables_come_at_the_pace_of_speech(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        lk_voice *v = voice_of(seed, 60);
+        double spoken = 0;
+        int vowels = 0, pauses = 0;
+        for (int64_t i = 0; i < lk_voice_n_phones(v); i++) {
+            const lk_phone p = lk_voice_phone(v, i);
+            spoken += p.end_s - p.start_s;
+            vowels += p.vowel;
+            pauses += i > 0 && p.start_s - lk_voice_phone(v, i - 1).end_s > 0.2;
+            assert_true(p.strength > 0 && p.strength <= 1 && p.end_s - p.start_s > 0.04);
+        }
+        const double rate = vowels / spoken;
+        if (rate < 4 || rate > 5)
+            fail_msg("%.2f syllables a second", rate);
+        assert_true(pauses > 10 && pauses < 40);
+        lk_voice_free(&v);
+    }
+}
+
 /* Correlation of a and b shifted by lag, over the part both have. */
 static double correlation(const double *a, const double *b, int n, int lag)
 {
@@ -178,7 +200,7 @@ static lk_world *world_of(const char *name, uint64_t index, double seconds, int 
 static void a_wide_mouth_is_seen(void **state)
 {
     (void)state;
-    lk_world *w = world_of("talker", 1, 6, 160);
+    lk_world *w = world_of("talker", 1, 10, 160);
     const int64_t frames = lk_world_n_frames(w), n_events = lk_world_n_events(w);
     const lk_world_event *e = lk_world_events(w);
     int64_t wide = -1, shut = -1;
@@ -187,7 +209,7 @@ static void a_wide_mouth_is_seen(void **state)
         for (int64_t i = 0; i < n_events; i++) {
             const lk_flick middle = (e[i].picture.start + e[i].picture.end) / 2;
             const bool near = llabs(t - middle) < LK_FLICKS_PER_S / 50;
-            if (near && strcmp(e[i].label, "m") == 0)
+            if (near && strchr("pbm", e[i].label[0]))
                 shut = k;
             if (near && e[i].strength > 0.75)
                 wide = k;
@@ -458,6 +480,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lips_close_and_sound_stops_in_truth_span),
+        cmocka_unit_test(syllables_come_at_the_pace_of_speech),
         cmocka_unit_test(mouth_opening_and_sound_do_not_lead_or_lag),
         cmocka_unit_test(voice_sounds_the_same_at_any_rate_and_shift),
         cmocka_unit_test(a_wide_mouth_is_seen),

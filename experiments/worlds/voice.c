@@ -153,7 +153,7 @@ done:
 static lk_status add_syllable(lk_voice *v, bool stressed, bool last)
 {
     lk_status st = LK_OK;
-    const double pace = 1 / v->o.pace, how = draw(v, 0, 1);
+    const double pace = 0.86 / v->o.pace, how = draw(v, 0, 1);
     if (how < 0.10)
         LK_TRY(add_segment(v, find_kind("s"), pace * 0.9, false));
     if (how < 0.20)
