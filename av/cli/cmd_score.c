@@ -167,11 +167,11 @@ static lk_status take_shard(lk_manifest *m, const char *text)
 {
     lk_status st = LK_OK;
     int i = 0, n = 0, used = 0;
+    int64_t kept = 0;
+    lk_manifest rest = {0};
     LK_REQUIRE(sscanf(text, "%d/%d%n", &i, &n, &used) == 2 && text[used] == '\0' && n >= 1 &&
                    i >= 1 && i <= n,
                LK_E_ARG, "--shard needs i/n with 1 <= i <= n, got '%.40s'", text);
-    lk_manifest rest = {0};
-    int64_t kept = 0;
     for (int64_t k = 0; k < m->n; k++) {
         lk_manifest_row row = m->row[k];
         m->row[k] = (lk_manifest_row){0};

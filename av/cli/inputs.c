@@ -43,9 +43,8 @@ static lk_status add_folder(lk_manifest *clips, const char *path, int depth)
         inside = NULL;
         LK_TRY(LK_NEW_ARRAY(&inside, bytes));
         snprintf(inside, bytes, "%s/%s", path, name);
-        if (stat(inside, &facts) != 0)
-            continue;
-        if (S_ISDIR(facts.st_mode))
+        /* A link to nothing gets its row, which says so. */
+        if (stat(inside, &facts) == 0 && S_ISDIR(facts.st_mode))
             LK_TRY(add_folder(clips, inside, depth + 1));
         else if (is_media_name(name))
             LK_TRY(lk_manifest_add(clips, inside));
@@ -60,8 +59,14 @@ done:
 
 lk_status lk_inputs_add(lk_manifest *clips, const char *path)
 {
+    lk_status st = LK_OK;
     struct stat facts;
-    if (stat(path, &facts) == 0 && S_ISDIR(facts.st_mode))
-        return add_folder(clips, path, 0);
-    return lk_manifest_add(clips, path);
+    const int64_t n = clips->n;
+    if (stat(path, &facts) != 0 || !S_ISDIR(facts.st_mode))
+        return lk_manifest_add(clips, path);
+    LK_TRY(add_folder(clips, path, 0));
+    if (clips->n == n)
+        lk_log(1, "'%s' holds no media file", path);
+done:
+    return st;
 }
