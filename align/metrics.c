@@ -6,6 +6,7 @@
 static const lk_metric *const metrics[] = {
     &lk_metric_event,
     &lk_metric_beat,
+    &lk_metric_mouth,
     NULL,
 };
 

@@ -6,5 +6,6 @@
 
 extern const lk_metric lk_metric_event; /* event.c */
 extern const lk_metric lk_metric_beat;  /* beat.c */
+extern const lk_metric lk_metric_mouth; /* mouth.c */
 
 #endif /* LK_METRICS_H */

@@ -29,6 +29,7 @@ struct lk_scorer {
     slot slots[MAX_SLOTS];
     int n_slots;
     unsigned needs;
+    bool saw_picture, saw_sound;
     const lk_reference *reference;
     lk_features features;
     lk_audio_extractor *audio;
@@ -127,6 +128,7 @@ unsigned lk_scorer_needs(const lk_scorer *scorer)
 lk_status lk_scorer_frame(lk_scorer *scorer, const lk_frame_view *frame)
 {
     lk_status st = LK_OK;
+    scorer->saw_picture = true;
     if (scorer->video)
         LK_TRY(lk_video_extractor_push(scorer->video, frame));
     for (int i = 0; i < scorer->n_slots; i++) {
@@ -141,6 +143,7 @@ done:
 lk_status lk_scorer_pcm(lk_scorer *scorer, const lk_pcm_view *pcm)
 {
     lk_status st = LK_OK;
+    scorer->saw_sound = true;
     if (scorer->audio)
         LK_TRY(lk_audio_extractor_push(scorer->audio, pcm));
     for (int i = 0; i < scorer->n_slots; i++) {
@@ -164,9 +167,9 @@ done:
 static lk_status finish_slot(lk_scorer *scorer, const slot *s, const lk_sink *sink)
 {
     const unsigned needs = s->metric->needs;
-    if ((needs & LK_NEED_VIDEO) && !scorer->features.video.present)
+    if ((needs & LK_NEED_VIDEO) && !scorer->saw_picture)
         return abstain_all(s, "the clip has no picture", sink);
-    if ((needs & LK_NEED_AUDIO) && !scorer->features.audio.present)
+    if ((needs & LK_NEED_AUDIO) && !scorer->saw_sound)
         return abstain_all(s, "the clip has no sound", sink);
     const lk_status st = s->metric->finish(s->state, &scorer->features, scorer->reference, sink);
     if (st == LK_OK || st == LK_E_MEMORY || st == LK_E_INTERNAL)
