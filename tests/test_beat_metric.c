@@ -275,7 +275,6 @@ typedef struct heard {
     char reason[64][200];
     const char *silent[64];
     int n, n_silent, n_marks;
-    bool copy_failed;
 } heard;
 
 static lk_status on_score(void *user, const lk_score *s)
@@ -568,6 +567,49 @@ static void failed_allocations_leak_nothing(void **state)
     lk_error_clear();
 }
 
+static void the_metric_fails_cleanly(void **state)
+{
+    (void)state;
+    static movement m;
+    static heard h;
+    double turns[200];
+    lk_features f = {.seed = 1};
+    lk_flick beats[20];
+    const lk_metric *const metric = lk_metric_find("beat");
+    void *options = NULL;
+    play(&f.audio, 0.5, 0.02, true);
+    move(&m, 25, turns, steady_turns(turns, 0.5), false);
+    f.video = m.f;
+    for (int b = 0; b < 20; b++)
+        beats[b] = lk_flick_from_s(0.19 + 0.5 * b);
+    lk_features other = {.audio = f.audio};
+    const lk_reference r = {
+        .n_beats = 20, .beats = beats, .n_downbeats = 5, .downbeats = beats, .track = &other};
+    const lk_sink sink = {.user = &h,
+                          .score = on_score,
+                          .abstain = on_abstain,
+                          .curve = on_curve,
+                          .marks = on_marks,
+                          .lag_curve = on_lag};
+    CHECK_OK(lk_alloc_(1, metric->state_bytes, &options));
+    lk_option_defaults(metric->options, options);
+    CHECK_OK(lk_option_set(metric->options, options, "n_null", "20"));
+    CHECK_OK(lk_option_set(metric->options, options, "n_bootstrap", "20"));
+    int fired = 1;
+    for (int64_t n = 1; fired; n++) {
+        memset(&h, 0, sizeof h);
+        lk_mem_fail_after(n);
+        const lk_status s = metric->finish(options, &f, &r, &sink);
+        fired = lk_mem_fault_fired();
+        lk_mem_fail_after(0);
+        assert_int_equal(s, fired ? LK_E_MEMORY : LK_OK);
+    }
+    assert_true(h.n > 15);
+    lk_error_clear();
+    lk_free(options);
+    clear(&f.audio);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -583,6 +625,7 @@ int main(void)
         cmocka_unit_test(what_is_missing_is_said),
         cmocka_unit_test(references_are_used),
         cmocka_unit_test(failed_allocations_leak_nothing),
+        cmocka_unit_test(the_metric_fails_cleanly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
