@@ -2,12 +2,12 @@
 #include "av/worlds_clip.h"
 
 #include "av/media.h"
+#include "av/replace.h"
 #include "kernels/mem.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define REAL_DIGITS 12
 
@@ -91,6 +91,8 @@ lk_status lk_world_write_clip(const lk_world *w, const char *path,
         int64_t to = lk_samples_from_flick(lk_world_frame_span(w, f).end, wo.rate_hz);
         if (f + 1 == n || to > total)
             to = total;
+        LK_REQUIRE(!o->stop || !*o->stop, LK_E_INTERRUPTED, "stopped at frame %lld of '%s'",
+                   (long long)f, path);
         LK_TRY(write_frame(writer, w, f, rgb));
         LK_TRY(write_sound(writer, w, at, to, mono));
         at = to;
@@ -266,30 +268,22 @@ static lk_status copy_if_other(void *user, const char *text, const json_t *line)
 lk_status lk_world_truth_write(const char *path, json_t *const *lines, int64_t n)
 {
     lk_status st = LK_OK;
-    char *part = NULL;
+    lk_replace file = {0};
     json_t *names = json_object();
     merge m = {NULL, names};
     LK_REQUIRE(names, LK_E_MEMORY, "out of memory");
-    LK_TRY(LK_NEW_ARRAY(&part, strlen(path) + sizeof ".part"));
-    strcat(strcpy(part, path), ".part");
     for (int64_t i = 0; i < n; i++)
         LK_TRY(lk_json_set(names, clip_of(lines[i]), json_true()));
-    m.out = fopen(part, "w");
-    LK_REQUIRE(m.out, LK_E_IO, "cannot write '%s': %s", path, strerror(errno));
+    LK_TRY(lk_replace_open(&file, path));
+    m.out = file.stream;
     LK_TRY(each_line(path, copy_if_other, &m));
     for (int64_t i = 0; i < n; i++)
         LK_REQUIRE(json_dumpf(lines[i], m.out, JSON_REAL_PRECISION(REAL_DIGITS)) == 0 &&
                        fputc('\n', m.out) != EOF,
                    LK_E_IO, "cannot write '%s': %s", path, strerror(errno));
-    LK_REQUIRE(fflush(m.out) == 0 && fsync(fileno(m.out)) == 0, LK_E_IO, "cannot write '%s': %s",
-               path, strerror(errno));
-    LK_REQUIRE(rename(part, path) == 0, LK_E_IO, "cannot write '%s': %s", path, strerror(errno));
+    LK_TRY(lk_replace_commit(&file));
 done:
-    if (m.out)
-        fclose(m.out);
-    if (part && st != LK_OK)
-        unlink(part);
+    lk_replace_drop(&file);
     json_decref(names);
-    lk_free(part);
     return st;
 }

@@ -11,7 +11,8 @@
 typedef struct lk_world_clip_options {
     const char *container; /* these three as in lk_writer_options; NULL: by the path's ending */
     const char *vcodec, *acodec;
-    int threads;                                /* of the encoder, 0 = number of processors */
+    int threads;              /* of the encoder, 0 = number of processors */
+    const volatile int *stop; /* may be NULL; not 0: give up with LK_E_INTERRUPTED */
     void (*progress)(void *user, double share); /* may be NULL */
     void *user;
 } lk_world_clip_options;

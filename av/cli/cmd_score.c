@@ -4,6 +4,7 @@
 #include "av/cli/gate.h"
 #include "av/cli/inputs.h"
 #include "av/cli/progress.h"
+#include "av/cli/stop.h"
 #include "av/result_csv.h"
 #include "av/score_run.h"
 #include "av/sync.h"
@@ -12,7 +13,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,17 +50,6 @@ static const lk_cli_spec spec = {
     options,
     "  lockstep worlds impacts --count 3 -o clips && lockstep score clips --csv scores.csv",
     "metric,fail_if"};
-
-static volatile sig_atomic_t stop_asked;
-static volatile int stop_flag;
-
-static void ask_stop(int sig)
-{
-    (void)sig;
-    stop_flag = 1;
-    if (stop_asked++)
-        _exit(LK_EXIT_INTERRUPTED);
-}
 
 typedef struct context {
     const settings *s;
@@ -277,7 +266,7 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
                                     .out = rows,
                                     .h5 = h5,
                                     .resume = s->resume,
-                                    .stop = &stop_flag,
+                                    .stop = lk_stop_flag(),
                                     .on_row = take_row,
                                     .on_progress = take_progress,
                                     .user = c};
@@ -309,8 +298,7 @@ int lk_cmd_score(int argc, char **argv)
         lk_args_clear(&args);
         return LK_EXIT_OK;
     }
-    signal(SIGINT, ask_stop);
-    signal(SIGTERM, ask_stop);
+    lk_stop_on_signals();
     const lk_status st = score(&s, &args, &c, &counts);
     if (st != LK_OK)
         code = st == LK_E_ARG ? lk_cli_usage("score", "%s", lk_error_text()) : lk_cli_failed(st);

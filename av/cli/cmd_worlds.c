@@ -2,6 +2,7 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/cli/progress.h"
+#include "av/cli/stop.h"
 #include "av/worlds_clip.h"
 
 #include "kernels/mem.h"
@@ -137,6 +138,7 @@ static lk_status make_clip(run *r, int64_t i)
                                      .vcodec = s->vcodec,
                                      .acodec = s->acodec,
                                      .threads = s->threads,
+                                     .stop = lk_stop_flag(),
                                      .progress = set_progress,
                                      .user = r};
     LK_TRY(lk_world_create(&w, r->name, seed, index, &s->world));
@@ -164,14 +166,17 @@ static lk_status make_clips(const settings *s, const char *name)
     sprintf(r.truth_path, "%s/truth.jsonl", s->out);
     snprintf(label, sizeof label, "%.40s", name);
     lk_progress_start(&r.bar, label, s->count);
-    for (int64_t i = 0; i < s->count && st == LK_OK; i++) {
-        st = make_clip(&r, i);
-        r.done = i + 1;
+    while (r.done < s->count && st == LK_OK) {
+        st = make_clip(&r, r.done);
+        r.done += st == LK_OK;
     }
     lk_progress_end(&r.bar);
+    /* Also what was finished before a failure has its truth; that failure is the one to report. */
+    const lk_status written =
+        r.done > 0 ? lk_world_truth_write(r.truth_path, r.lines, r.done) : LK_OK;
+    st = st == LK_OK ? written : st;
     LK_TRY(st);
-    LK_TRY(lk_world_truth_write(r.truth_path, r.lines, s->count));
-    fprintf(stderr, "%d clips in %s", s->count, s->out);
+    fprintf(stderr, "%d clip%s in %s", s->count, s->count == 1 ? "" : "s", s->out);
     if (r.n_kept > 0)
         fprintf(stderr, " (%lld were there)", (long long)r.n_kept);
     fprintf(stderr, ", truth in %s\n", r.truth_path);
@@ -204,6 +209,7 @@ int lk_cmd_worlds(int argc, char **argv)
     if (args.n_files != 1) {
         code = lk_cli_usage("worlds", args.n_files ? "one world at a time" : "no world named");
     } else {
+        lk_stop_on_signals();
         lk_status st = parse_size(&s);
         if (st == LK_OK)
             st = make_clips(&s, args.file[0]);

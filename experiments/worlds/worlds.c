@@ -168,7 +168,13 @@ static lk_status make_times(lk_world *w, const char *fps)
     if (strcmp(fps, "vfr") == 0) {
         LK_TRY(make_vfr(w));
     } else {
-        LK_TRY(lk_rate_parse(fps, &w->rate));
+        if (lk_rate_parse(fps, &w->rate) != LK_OK) {
+            lk_error_clear();
+            LK_REQUIRE(false, LK_E_ARG,
+                       "'fps' must be a frame rate such as 25, 29.97 or 30000/1001, or vfr, not "
+                       "'%.40s'",
+                       fps);
+        }
         w->n_frames = llround(w->setup.seconds * (double)w->rate.num / (double)w->rate.den);
         if (w->n_frames < 1)
             w->n_frames = 1;
@@ -398,7 +404,7 @@ done:
 
 /* ---- sound -------------------------------------------------------------------------------- */
 
-/* Mains hum with a few harmonics and hiss, about 30 dB below a full hit. */
+/* Mains hum with a few harmonics and hiss, about 40 dB below a full hit. */
 static void add_noise(const lk_world *w, int64_t first, float *mono)
 {
     static const double partial[4] = {1, 0.5, 0.3, 0.1};
