@@ -9,19 +9,20 @@
 #include "align/features.h"
 #include "av/h5.h"
 #include "av/media.h"
+#include "av/provenance.h"
 #include "av/result_json.h"
 #include "av/score_clip.h"
-#include "av/version.h"
 
 #include "kernels/mem.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define WINDOW      4
@@ -38,7 +39,7 @@ typedef struct slot {
 
 typedef struct run {
     const lk_score_run_options *o;
-    char *provenance, *part;
+    char *part;
     FILE *rows;
     lk_h5_writer *h5;
     int64_t n_have;  /* rows a former run left */
@@ -90,6 +91,11 @@ done:
     return st;
 }
 
+static lk_status provenance_of(const run *w, const lk_manifest_row *row, char **text)
+{
+    return lk_provenance_make(w->o->metrics, w->o->n_metrics, w->o->seed, row, text);
+}
+
 static lk_status score_row(const run *w, const lk_manifest_row *row, lk_clip_result *r)
 {
     lk_status st = LK_OK;
@@ -124,7 +130,7 @@ done:
     if (st == LK_OK && row->pair)
         st = lk_strdup(row->pair, &r->pair);
     if (st == LK_OK)
-        st = lk_strdup(w->provenance, &r->provenance);
+        st = provenance_of(w, row, &r->provenance);
     lk_features_clear(&track);
     return st;
 }
@@ -157,26 +163,31 @@ static void *work(void *user)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static lk_status make_provenance(const lk_score_run_options *o, char **out)
+static bool is_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Whether a row of a former run is the one that this run would write for this clip: what both say
+ * of themselves passes through the same writer and reader. */
+static lk_status is_row_of(const run *w, const lk_manifest_row *row, const lk_clip_result *r,
+                           bool *same)
 {
     lk_status st = LK_OK;
-    json_t *root = json_pack("{s:s, s:s, s:I, s:[]}", "lockstep", LK_VERSION, "commit",
-                             lk_build_commit(), "seed", (json_int_t)o->seed, "metrics");
-    char *text = NULL;
-    LK_REQUIRE(root, LK_E_MEMORY, "out of memory");
-    json_t *list = json_object_get(root, "metrics");
-    for (size_t i = 0; i < o->n_metrics; i++)
-        json_array_append_new(list, json_string(o->metrics[i]));
-    for (const lk_metric *const *m = lk_metrics(); o->n_metrics == 0 && *m; m++) {
-        if ((*m)->by_default)
-            json_array_append_new(list, json_string((*m)->name));
-    }
-    text = json_dumps(root, 0);
-    LK_REQUIRE(text, LK_E_MEMORY, "out of memory");
-    LK_TRY(lk_strdup(text, out));
+    char *json = NULL, *provenance = NULL;
+    lk_clip_result again;
+    memset(&again, 0, sizeof again);
+    LK_TRY(provenance_of(w, row, &provenance));
+    const lk_clip_result probe = {
+        .clip = row->clip, .group = row->group, .pair = row->pair, .provenance = provenance};
+    LK_TRY(lk_result_to_json(&probe, &json));
+    LK_TRY(lk_result_from_json(json, strlen(json), &again));
+    *same = strcmp(again.clip, r->clip) == 0 && is_same_text(again.group, r->group) &&
+            is_same_text(again.pair, r->pair) && is_same_text(again.provenance, r->provenance);
 done:
-    free(text);
-    json_decref(root);
+    lk_clip_result_clear(&again);
+    lk_free(json);
+    lk_free(provenance);
     return st;
 }
 
@@ -185,41 +196,27 @@ done:
 static lk_status take_former_rows(run *w, lk_score_run_counts *counts)
 {
     lk_status st = LK_OK;
-    char *line = NULL, *json = NULL;
+    char *line = NULL;
     size_t room = 0;
     long good = 0;
     lk_clip_result r;
     memset(&r, 0, sizeof r);
     FILE *f = fopen(w->part, "rb");
-    /* A whole file is a run with nothing left to do, or one whose list has grown. */
-    const bool whole = !f && rename(w->o->out, w->part) == 0;
-    if (whole)
-        f = fopen(w->part, "rb");
-    if (!f)
-        return LK_OK;
+    LK_REQUIRE(f, LK_E_IO, "cannot read '%s': %s", w->part, strerror(errno));
     for (ssize_t n = 0; (n = getline(&line, &room, f)) > 0 && line[n - 1] == '\n';) {
-        LK_REQUIRE(w->n_have < w->o->clips->n, LK_E_ARG,
-                   "'%s' has more rows than there are clips; it is from another run", w->part);
+        bool same = w->n_have < w->o->clips->n;
+        LK_REQUIRE(same, LK_E_ARG,
+                   "'%s' has more rows than there are clips; it is from another run", w->o->out);
         if (lk_result_from_json(line, (size_t)n, &r) != LK_OK) {
             lk_error_clear(); /* a torn row: it and what follows is done again */
             break;
         }
-        char *mine = w->o->clips->row[w->n_have].clip;
-        lk_clip_result probe = {.clip = mine, .provenance = w->provenance};
-        LK_TRY(lk_result_to_json(&probe, &json));
-        lk_clip_result again;
-        memset(&again, 0, sizeof again);
-        st = lk_result_from_json(json, strlen(json), &again);
-        const bool same = st == LK_OK && strcmp(again.clip, r.clip) == 0 && r.provenance &&
-                          strcmp(again.provenance, r.provenance) == 0;
-        lk_clip_result_clear(&again);
-        lk_free(json);
-        json = NULL;
-        LK_TRY(st);
-        LK_REQUIRE(same, LK_E_ARG,
-                   "'%s' is from a run with other clips, metrics or version; remove it or give "
-                   "another output",
-                   w->part);
+        LK_TRY(is_row_of(w, &w->o->clips->row[w->n_have], &r, &same));
+        LK_REQUIRE(
+            same, LK_E_ARG,
+            "'%s' is from a run with other clips, metrics, truth, seed or version; remove it "
+            "or give another output",
+            w->o->out);
         line[n - 1] = '\0';
         r.failed ? counts->n_failed++ : counts->n_ok++;
         if (w->o->on_row)
@@ -232,24 +229,46 @@ static lk_status take_former_rows(run *w, lk_score_run_counts *counts)
                strerror(errno));
 done:
     lk_clip_result_clear(&r);
-    lk_free(json);
     free(line);
-    fclose(f);
-    if (st != LK_OK && whole && rename(w->part, w->o->out) != 0)
-        lk_log(1, "'%s' is now called '%s'", w->o->out, w->part);
+    if (f)
+        fclose(f);
+    return st;
+}
+
+/* Open the partial file for appending, alone: two runs into one file would mix their rows. */
+static lk_status open_rows(run *w)
+{
+    lk_status st = LK_OK;
+    const int fd = open(w->part, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    LK_REQUIRE(fd >= 0, LK_E_IO, "cannot create '%s': %s", w->o->out, strerror(errno));
+    w->rows = fdopen(fd, "ab");
+    if (!w->rows) {
+        close(fd);
+        return LK_FAIL(LK_E_MEMORY, "out of memory");
+    }
+    LK_REQUIRE(flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, LK_E_IO,
+               "another run is writing '%s'", w->o->out);
+    LK_REQUIRE(w->o->resume || ftruncate(fd, 0) == 0 || errno == EINVAL, LK_E_IO,
+               "cannot write '%s': %s", w->o->out, strerror(errno));
+done:
     return st;
 }
 
 static lk_status open_outputs(run *w, lk_score_run_counts *counts)
 {
     lk_status st = LK_OK;
-    LK_TRY(make_provenance(w->o, &w->provenance));
     LK_TRY(LK_NEW_ARRAY(&w->part, strlen(w->o->out) + 6));
     sprintf(w->part, "%s.part", w->o->out);
-    if (w->o->resume)
-        LK_TRY(take_former_rows(w, counts));
-    w->rows = fopen(w->part, w->o->resume ? "ab" : "wb");
-    LK_REQUIRE(w->rows, LK_E_IO, "cannot create '%s': %s", w->o->out, strerror(errno));
+    /* A whole file is a run with nothing left to do, or one whose list has grown. */
+    const bool whole =
+        w->o->resume && access(w->part, F_OK) != 0 && rename(w->o->out, w->part) == 0;
+    LK_TRY(open_rows(w));
+    if (w->o->resume) {
+        st = take_former_rows(w, counts);
+        if (st != LK_OK && whole && rename(w->part, w->o->out) != 0)
+            lk_log(1, "'%s' is now called '%s'", w->o->out, w->part);
+        LK_TRY(st);
+    }
     w->n_start = w->n_have;
     if (w->o->h5) {
         LK_TRY(lk_h5_create(&w->h5, w->o->h5, w->o->resume));
@@ -368,7 +387,6 @@ done:
     if (w.rows)
         fclose(w.rows);
     lk_h5_close(&w.h5);
-    lk_free(w.provenance);
     lk_free(w.part);
     pthread_cond_destroy(&w.changed);
     pthread_mutex_destroy(&w.lock);

@@ -20,6 +20,9 @@ run() {
     [ $code = "$want" ] || { fail "exit $code, wanted $want: $*" && cat "$dir/err"; }
 }
 
+# What is tested here is the batch; few resamples keep it short.
+quick="--metric event:n_null=40:n_bootstrap=20 --metric beat:n_null=40:n_bootstrap=20"
+
 # 12 clips that can be measured, 5 that cannot be read, one under a difficult name.
 run 0 worlds impacts --count 12 --seed 5 --seconds 4 --size 160x120 --offset-ms 60 -o "$dir/clips"
 cd "$dir" || exit 1
@@ -31,7 +34,7 @@ cp clips/impacts_5_00001.mp4 "clips/caf$(printf '\351'), \"new\".mp4" # no UTF-8
 mapfile -t files < <(printf '%s\n' clips/*.mp4 && echo clips/missing.mp4)
 n=${#files[@]}
 
-run 1 score "${files[@]}" -o whole.jsonl --h5 whole.h5 --csv whole.csv
+run 1 score "${files[@]}" $quick -o whole.jsonl --h5 whole.h5 --csv whole.csv
 [ "$(wc -l <whole.jsonl)" = "$n" ] || fail "rows: $(wc -l <whole.jsonl) of $n"
 [ "$(jq -rs 'map(select(.status == "failed")) | length' whole.jsonl)" = 5 ] || fail "failed rows"
 jq -es 'map(select(.status == "failed")) | all(.error | length > 10)' whole.jsonl >/dev/null ||
@@ -50,29 +53,29 @@ rows=$(jq -rs 'map(select(.scores["event.offset_ms"] or .abstained["event.offset
 [ "$table" = "$rows" ] || fail "table $table, rows $rows"
 
 # The order and the bytes do not depend on the number of workers.
-run 1 score "${files[@]}" -o one.jsonl --threads 1
+run 1 score "${files[@]}" $quick -o one.jsonl --threads 1
 cmp -s whole.jsonl one.jsonl || fail "one worker gives another file"
-run 1 score "${files[@]}" --json --threads 3
+run 1 score "${files[@]}" $quick --json --threads 3
 cmp -s whole.jsonl out || fail "stdout differs from the file"
 
 # Shards add up.
 for i in 1 2 3; do
-    run 1 score "${files[@]}" --shard $i/3 -o shard$i.jsonl
+    run 1 score "${files[@]}" $quick --shard $i/3 -o shard$i.jsonl
 done
 cmp -s <(sort whole.jsonl) <(sort shard?.jsonl) || fail "the shards are not the whole"
 for bad in 0/3 4/3 1 a/b 1/3x; do
-    run 2 score "${files[@]}" --shard $bad
+    run 2 score "${files[@]}" $quick --shard $bad
 done
 
 # Killed at any moment, resumed: the same bytes, and curves for every clip.
 for ms in 05 12 20 30 45; do
     rm -f killed.*
-    "$lockstep" score "${files[@]}" -o killed.jsonl --h5 killed.h5 --threads 1 2>/dev/null &
+    "$lockstep" score "${files[@]}" $quick -o killed.jsonl --h5 killed.h5 --threads 1 2>/dev/null &
     pid=$!
     sleep 0.$ms
     kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
-    run 1 score "${files[@]}" -o killed.jsonl --h5 killed.h5 --resume
+    run 1 score "${files[@]}" $quick -o killed.jsonl --h5 killed.h5 --resume
     cmp -s whole.jsonl killed.jsonl || fail "killed after $ms, the resumed file differs"
     [ -f killed.h5 ] && [ ! -f killed.h5.part ] || fail "killed after $ms, no curves"
     if command -v h5diff >/dev/null; then
@@ -82,18 +85,29 @@ done
 
 # A half-written row is done again; a whole file is left as it is; another run's file is refused.
 { head -n 3 whole.jsonl && sed -n 4p whole.jsonl | head -c 100; } >torn.jsonl.part
-run 1 score "${files[@]}" -o torn.jsonl --resume
+run 1 score "${files[@]}" $quick -o torn.jsonl --resume
 cmp -s whole.jsonl torn.jsonl || fail "a torn row is not done again"
-run 1 score "${files[@]}" -o torn.jsonl --resume
+run 1 score "${files[@]}" $quick -o torn.jsonl --resume
 cmp -s whole.jsonl torn.jsonl || fail "resuming a whole file changes it"
-run 2 score "${files[@]}" -o torn.jsonl --resume --seed 9
+run 2 score "${files[@]}" $quick -o torn.jsonl --resume --seed 9
 cmp -s whole.jsonl torn.jsonl || fail "a refused resume changes the file"
-run 2 score "${files[@]}" --resume
+run 2 score "${files[@]}" $quick --resume
+
+# Two runs into one file: the second is refused.
+"$lockstep" score "${files[@]}" $quick -o both.jsonl --threads 1 2>/dev/null &
+pid=$!
+while [ ! -f both.jsonl.part ]; do sleep 0.01; done
+kill -STOP $pid
+run 1 score "${files[@]}" $quick -o both.jsonl
+grep -q "another run" err || fail "two runs into one file"
+kill -CONT $pid
+wait $pid
+cmp -s whole.jsonl both.jsonl || fail "the second run spoilt the first"
 
 # Asked to stop: the clip at hand is finished, 75, and the rest follows on --resume.
 yes "clips/impacts_5_00000.mp4" | head -80 >many.txt
 mapfile -t many <many.txt
-"$lockstep" score "${many[@]}" -o stopped.jsonl --threads 1 2>err &
+"$lockstep" score "${many[@]}" $quick -o stopped.jsonl --threads 1 2>err &
 pid=$!
 sleep 0.3
 kill -TERM $pid
@@ -102,9 +116,16 @@ code=$?
 [ $code = 75 ] || fail "exit $code after SIGTERM"
 [ -f stopped.jsonl.part ] && [ ! -f stopped.jsonl ] || fail "the stopped run left no partial file"
 grep -q -- --resume err || fail "the stopped run does not say how to go on"
-run 0 score "${many[@]}" -o stopped.jsonl --resume
+run 0 score "${many[@]}" $quick -o stopped.jsonl --resume
 [ "$(wc -l <stopped.jsonl)" = 80 ] || fail "rows after a stop"
 [ "$(jq -c 'del(.clip)' stopped.jsonl | sort -u | wc -l)" = 1 ] || fail "equal clips, other numbers"
+
+# Truth is part of where a row comes from.
+printf 'clip,onsets\nclips/impacts_5_00000.mp4,0.5 1\n' >truth.csv
+run 0 score --manifest truth.csv -o truth.jsonl
+sed -i 's/0.5 1/0.5 2/' truth.csv
+run 2 score --manifest truth.csv -o truth.jsonl --resume
+[ -f truth.jsonl ] || fail "a refused resume takes the file away"
 
 # Gates.
 run 4 score clips/impacts_5_00000.mp4 --fail-if 'abs(event.offset_ms)>40'
@@ -126,7 +147,7 @@ run 3 score
 run 2 score clips --metric evnet
 grep -q "did you mean 'event'" err || fail "no suggestion for a metric"
 run 2 score clips --metric event:max_lag_ms=1e9
-run 1 score "${files[@]}" -o /nonexistent/x.jsonl
+run 1 score "${files[@]}" $quick -o /nonexistent/x.jsonl
 run 0 score --list-metrics
 grep -q '^event' out || fail "no list of metrics"
 

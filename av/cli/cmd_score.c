@@ -300,7 +300,10 @@ int lk_cmd_score(int argc, char **argv)
     }
     lk_stop_on_signals();
     const lk_status st = score(&s, &args, &c, &counts);
-    if (st != LK_OK)
+    if (st == LK_E_INTERRUPTED && !s.out) {
+        fprintf(stderr, "lockstep: interrupted\n");
+        code = LK_EXIT_INTERRUPTED;
+    } else if (st != LK_OK)
         code = st == LK_E_ARG ? lk_cli_usage("score", "%s", lk_error_text()) : lk_cli_failed(st);
     else if (c.n_gated > 0)
         code = LK_EXIT_GATE;
