@@ -44,12 +44,14 @@ static lk_status join_path(const char *folder, const char *path, char **out)
 {
     lk_status st = LK_OK;
     char *joined = NULL;
-    if (path[0] == '/' || !folder || !*folder)
-        return lk_strdup(path, out);
-    const size_t n = strlen(folder) + strlen(path) + 2;
-    LK_TRY(LK_NEW_ARRAY(&joined, n));
-    snprintf(joined, n, "%s/%s", folder, path);
-    lk_free(*out);
+    if (path[0] == '/' || !folder || !*folder) {
+        LK_TRY(lk_strdup(path, &joined));
+    } else {
+        const size_t n = strlen(folder) + strlen(path) + 2;
+        LK_TRY(LK_NEW_ARRAY(&joined, n));
+        snprintf(joined, n, "%s/%s", folder, path);
+    }
+    lk_free(*out); /* a column that comes twice: the last one counts */
     *out = joined;
 done:
     return st;

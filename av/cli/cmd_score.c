@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 typedef struct settings {
-    const char *metric, *manifest, *reference, *out, *csv, *h5, *report, *shard, *fail_if;
+    const char *metric, *manifest, *reference, *out, *csv, *h5, *shard, *fail_if;
     bool json, resume, list_metrics;
     int seed, threads;
 } settings;
@@ -32,7 +32,6 @@ static const lk_option options[] = {
     LK_OPT_TEXT(settings, out, NULL, "rows into this file (-o), which --resume continues"),
     LK_OPT_TEXT(settings, csv, NULL, "the same as one long table"),
     LK_OPT_TEXT(settings, h5, NULL, "curves with their time axes, HDF5"),
-    LK_OPT_TEXT(settings, report, NULL, "HTML report into this folder"),
     LK_OPT_TEXT(settings, shard, NULL, "i/n: only the i-th of n equal parts, i from 1"),
     LK_OPT_BOOL(settings, resume, false, "go on with an interrupted -o file"),
     LK_OPT_TEXT(settings, fail_if, NULL, "exit 4 when true of a clip: 'abs(event.offset_ms)>40'"),
@@ -199,7 +198,7 @@ done:
     return st;
 }
 
-static lk_status write_extras(const settings *s, const char *rows, const char *h5)
+static lk_status write_table(const settings *s, const char *rows)
 {
     lk_status st = LK_OK;
     lk_result_list list = {0};
@@ -207,15 +206,14 @@ static lk_status write_extras(const settings *s, const char *rows, const char *h
         LK_TRY(lk_result_list_read(rows, &list));
         LK_TRY(lk_result_csv_write(s->csv, &list));
     }
-    (void)h5;
 done:
     lk_result_list_clear(&list);
     return st;
 }
 
-/* Names for rows and curves that nobody asked to keep. */
+/* A place for rows that nobody asked to keep. */
 typedef struct scratch {
-    char folder[64], rows[96], h5[96];
+    char folder[64], rows[96];
 } scratch;
 
 static lk_status make_scratch(scratch *x)
@@ -224,7 +222,6 @@ static lk_status make_scratch(scratch *x)
     snprintf(x->folder, sizeof x->folder, "%s", "/tmp/lockstep-XXXXXX");
     LK_REQUIRE(mkdtemp(x->folder), LK_E_IO, "cannot make a folder under /tmp: %s", strerror(errno));
     snprintf(x->rows, sizeof x->rows, "%s/rows.jsonl", x->folder);
-    snprintf(x->h5, sizeof x->h5, "%s/curves.h5", x->folder);
 done:
     return st;
 }
@@ -235,10 +232,7 @@ static void remove_scratch(const scratch *x)
     if (x->folder[0] == '\0')
         return;
     unlink(x->rows);
-    unlink(x->h5);
     snprintf(part, sizeof part, "%s.part", x->rows);
-    unlink(part);
-    snprintf(part, sizeof part, "%s.part", x->h5);
     unlink(part);
     rmdir(x->folder);
 }
@@ -257,14 +251,13 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     LK_TRY(gather_clips(s, args, &clips));
     LK_TRY(make_scratch(&x));
     const char *rows = s->out ? s->out : x.rows;
-    const char *h5 = s->h5 ? s->h5 : s->report ? x.h5 : NULL;
     const lk_score_run_options o = {.clips = &clips,
                                     .metrics = args->repeated,
                                     .n_metrics = (size_t)args->n_repeated,
                                     .seed = (uint64_t)s->seed,
                                     .threads = s->threads,
                                     .out = rows,
-                                    .h5 = h5,
+                                    .h5 = s->h5,
                                     .resume = s->resume,
                                     .stop = lk_stop_flag(),
                                     .on_row = take_row,
@@ -274,7 +267,7 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     st = lk_score_run(&o, counts);
     lk_progress_end(&c->bar);
     LK_TRY(st);
-    LK_TRY(write_extras(s, rows, h5));
+    LK_TRY(write_table(s, rows));
 done:
     remove_scratch(&x);
     lk_scorer_free(&trial);
