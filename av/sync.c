@@ -46,6 +46,24 @@ static void say_why_not(const lk_clip_result *r, lk_sync_answer *a)
         snprintf(a->reason, sizeof a->reason, "no metric measured an offset");
 }
 
+/* Name the other witnesses whose interval lies apart from the answer's.  The beat is left out: it
+ * knows its offset only up to whole beats. */
+static void note_disagreement(const lk_clip_result *r, lk_sync_answer *a)
+{
+    size_t used = strlen(a->reason);
+    for (int i = 0; witnesses[i]; i++) {
+        char metric[16];
+        const lk_result_score *s = lk_clip_result_score(r, witnesses[i]);
+        name_of_metric(witnesses[i], metric, sizeof metric);
+        if (!s || !(s->lo > a->hi || s->hi < a->lo) || strcmp(metric, "beat") == 0 ||
+            used + 1 >= sizeof a->reason)
+            continue;
+        const int n = snprintf(a->reason + used, sizeof a->reason - used, "%s%s says %+.0f ms",
+                               used ? "; " : "", metric, s->value);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
 void lk_sync_judge(const lk_clip_result *r, lk_sync_answer *a)
 {
     const lk_result_score *best = NULL, *drift = NULL;
@@ -84,6 +102,7 @@ void lk_sync_judge(const lk_clip_result *r, lk_sync_answer *a)
         else
             snprintf(a->reason, sizeof a->reason, "known up to whole beats only");
     }
+    note_disagreement(r, a);
 }
 
 lk_status lk_sync_measure(const char *path, uint64_t seed, lk_sync_answer *answer)

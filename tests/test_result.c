@@ -6,6 +6,7 @@
 #include "av/manifest.h"
 #include "av/result_csv.h"
 #include "av/result_json.h"
+#include "av/sync.h"
 
 #include "kernels/mem.h"
 #include "kernels/rng.h"
@@ -460,6 +461,54 @@ static void mutated_manifests_never_crash(void **state)
     }
 }
 
+/* ---- one answer out of several --------------------------------------------------------------- */
+
+static void put(lk_clip_result *r, const char *name, double value, double half)
+{
+    const lk_sink sink = lk_clip_result_sink(r);
+    const lk_score s = {name, "ms", value, value - half, value + half, NAN, 0.001, 9};
+    CHECK_OK(sink.score(sink.user, &s));
+}
+
+static void judge_takes_the_narrowest_and_the_beat_last(void **state)
+{
+    (void)state;
+    lk_clip_result r = {0};
+    lk_sync_answer a;
+    const lk_sink sink = lk_clip_result_sink(&r);
+    lk_sync_judge(&r, &a);
+    assert_true(!a.trusted && isnan(a.offset_ms) && a.reason[0] != '\0');
+    CHECK_OK(sink.abstain(sink.user, "event.offset_ms", "no sudden sound found"));
+    lk_sync_judge(&r, &a);
+    assert_false(a.trusted);
+    assert_string_equal(a.reason, "event: no sudden sound found");
+    put(&r, "beat.offset_ms", 30, 1);
+    put(&r, "beat.offset_modulus_ms", 500, 0);
+    lk_sync_judge(&r, &a);
+    assert_true(a.trusted && a.offset_ms == 30);
+    assert_string_equal(a.source, "beat");
+    assert_non_null(strstr(a.reason, "-470 ms and +530 ms"));
+    put(&r, "mouth.offset_ms", 44, 20);
+    lk_sync_judge(&r, &a);
+    assert_string_equal(a.source, "mouth");
+    assert_string_equal(a.reason, "");
+    lk_clip_result_clear(&r);
+    put(&r, "event.offset_ms", 80, 5);
+    put(&r, "event.drift_ppm", 12, 50);
+    put(&r, "mouth.offset_ms", -20, 15);
+    lk_sync_judge(&r, &a);
+    assert_string_equal(a.source, "event");
+    assert_true(a.trusted && a.lo == 75 && a.hi == 85 && a.drift_ppm == 12);
+    assert_string_equal(a.reason, "mouth says -20 ms");
+    lk_clip_result_clear(&r);
+    r.failed = true;
+    CHECK_OK(lk_strdup("is empty", &r.error));
+    lk_sync_judge(&r, &a);
+    assert_false(a.trusted);
+    assert_string_equal(a.reason, "is empty");
+    lk_clip_result_clear(&r);
+}
+
 /* ---- comparisons ----------------------------------------------------------------------------- */
 
 static void add_clip(lk_result_list *list, const char *clip, const char *pair, double offset)
@@ -590,6 +639,7 @@ int main(void)
         cmocka_unit_test(times_come_from_a_file_too),
         cmocka_unit_test(hostile_manifests_are_one_sentence),
         cmocka_unit_test(mutated_manifests_never_crash),
+        cmocka_unit_test(judge_takes_the_narrowest_and_the_beat_last),
         cmocka_unit_test(comparison_pairs_and_tests_exactly),
         cmocka_unit_test(comparison_refuses_what_cannot_be_paired),
         cmocka_unit_test(comparison_keeps_its_level),
