@@ -16,6 +16,7 @@
 #include "align/onsets.h"
 #include "align/picture_pulses.h"
 #include "align/stats.h"
+#include "align/tolerances.h"
 
 #include "kernels/mem.h"
 
@@ -55,16 +56,6 @@ static const char *const score_names[] = {"event.offset_ms",
                                           "event.onset_f1_80ms",
                                           "event.onset_f1_125ms",
                                           NULL};
-
-static const struct band {
-    const char *name;
-    double early_ms, late_ms;
-} bands[] = {{"event.outside_bt1359_detectable", -45, 125},
-             {"event.outside_bt1359_acceptable", -90, 185},
-             {"event.outside_ebu_r37", -40, 60},
-             {"event.outside_atsc_is191", -15, 45}};
-
-#define N_BANDS (sizeof bands / sizeof bands[0])
 
 static lk_score blank_score(const char *name, const char *unit, double value, int64_t n)
 {
@@ -121,12 +112,12 @@ done:
 static lk_status emit_bands(const lk_lag_result *r, const lk_sink *sink)
 {
     lk_status st = LK_OK;
-    for (size_t b = 0; b < N_BANDS; b++) {
+    for (size_t b = 0; b < LK_N_TOLERANCES; b++) {
         int64_t outside = 0;
         for (int64_t w = 0; w < r->n_windows; w++)
-            outside +=
-                r->window_lag_ms[w] < bands[b].early_ms || r->window_lag_ms[w] > bands[b].late_ms;
-        const lk_score s = blank_score(bands[b].name, "share of time",
+            outside += r->window_lag_ms[w] < lk_tolerances[b].early_ms ||
+                       r->window_lag_ms[w] > lk_tolerances[b].late_ms;
+        const lk_score s = blank_score(lk_tolerances[b].score, "share of time",
                                        (double)outside / (double)r->n_windows, r->n_windows);
         LK_TRY(sink->score(sink->user, &s));
     }
@@ -166,8 +157,8 @@ static lk_status abstain_from_lag(const char *reason, const lk_sink *sink)
     lk_status st = LK_OK;
     LK_TRY(sink->abstain(sink->user, "event.offset_ms", reason));
     LK_TRY(sink->abstain(sink->user, "event.drift_ppm", reason));
-    for (size_t b = 0; b < N_BANDS; b++)
-        LK_TRY(sink->abstain(sink->user, bands[b].name, reason));
+    for (size_t b = 0; b < LK_N_TOLERANCES; b++)
+        LK_TRY(sink->abstain(sink->user, lk_tolerances[b].score, reason));
 done:
     return st;
 }
