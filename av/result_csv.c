@@ -85,3 +85,13 @@ done:
     lk_replace_drop(&file);
     return st;
 }
+
+lk_status lk_result_csv_check(const char *path)
+{
+    lk_status st = LK_OK;
+    lk_replace file;
+    LK_TRY(lk_replace_open(&file, path));
+done:
+    lk_replace_drop(&file);
+    return st;
+}

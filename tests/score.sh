@@ -148,6 +148,8 @@ run 2 score clips --metric evnet
 grep -q "did you mean 'event'" err || fail "no suggestion for a metric"
 run 2 score clips --metric event:max_lag_ms=1e9
 run 1 score "${files[@]}" $quick -o /nonexistent/x.jsonl
+run 1 score "${files[@]}" --csv /nonexistent/x.csv
+[ -s out ] && fail "clips are scored before the table is found to have no place"
 run 0 score --list-metrics
 grep -q '^event' out || fail "no list of metrics"
 

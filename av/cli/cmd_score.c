@@ -246,6 +246,8 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     scratch x = {0};
     for (int i = 0; i < args->n_repeated_too; i++)
         LK_TRY(lk_gate_add(&c->gate, args->repeated_too[i]));
+    if (s->csv)
+        LK_TRY(lk_result_csv_check(s->csv));
     LK_REQUIRE(!s->resume || s->out, LK_E_ARG, "--resume needs -o, the file to go on with");
     LK_TRY(lk_scorer_create(&trial, args->repeated, (size_t)args->n_repeated, NULL, 0));
     LK_TRY(gather_clips(s, args, &clips));
