@@ -301,8 +301,7 @@ done:
     return st;
 }
 
-static lk_status start_writer(pass *p, const lk_media_info *i, const lk_frame_view *v,
-                              const lk_pcm_view *pcm)
+static lk_status start_writer(pass *p, const lk_media_info *i)
 {
     lk_status st = LK_OK;
     char path[4200];
@@ -312,17 +311,19 @@ static lk_status start_writer(pass *p, const lk_media_info *i, const lk_frame_vi
                            .rate = {1000, 1},
                            .vfr = true,
                            .threads = 1};
-    if (v) {
-        const double aspect = display_aspect(v);
-        const double width = fmin(v->height * aspect, COPY_PIXELS * fmin(1, aspect));
+    if (i->video.present) {
+        const lk_frame_view shape = {
+            .width = i->video.width, .height = i->video.height, .sar = i->video.sar};
+        const double aspect = display_aspect(&shape);
+        const double width = fmin(shape.height * aspect, COPY_PIXELS * fmin(1, aspect));
         p->small_width = (int)fmax(16, 2 * round(width / 2));
         p->small_height = (int)fmax(16, 2 * round(width / aspect / 2));
         LK_TRY(LK_NEW_ARRAY(&p->small, (size_t)p->small_width * (size_t)p->small_height * 3));
     }
     o.width = p->small_width;
     o.height = p->small_height;
-    o.rate_hz = pcm ? pcm->rate_hz : i->audio.rate_hz;
-    o.n_channels = pcm ? pcm->n_channels : i->audio.n_channels;
+    o.rate_hz = i->audio.rate_hz;
+    o.n_channels = i->audio.n_channels;
     snprintf(p->m->play, sizeof p->m->play, "%s.%s", p->stem, i->video.present ? "mp4" : "m4a");
     snprintf(path, sizeof path, "%s/%s", p->dir, p->m->play);
     LK_TRY(lk_writer_open(&p->writer, path, &o));
@@ -341,11 +342,8 @@ static lk_status copy_item(pass *p, const lk_media_info *i, const lk_media_item 
     /* A player starts at file zero. */
     if (span.start < 0)
         return LK_OK;
-    if (!p->writer && item->kind == LK_MEDIA_PCM && i->video.present)
-        return LK_OK;
     if (!p->writer)
-        LK_TRY(start_writer(p, i, item->kind == LK_MEDIA_FRAME ? &item->frame : NULL,
-                            item->kind == LK_MEDIA_PCM ? &item->pcm : NULL));
+        LK_TRY(start_writer(p, i));
     if (item->kind == LK_MEDIA_FRAME) {
         lk_frame_view v = item->frame;
         shrink(&item->frame, p->small, p->small_width, p->small_height,

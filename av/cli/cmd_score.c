@@ -5,6 +5,7 @@
 #include "av/cli/inputs.h"
 #include "av/cli/progress.h"
 #include "av/cli/stop.h"
+#include "av/report.h"
 #include "av/result_csv.h"
 #include "av/score_run.h"
 #include "av/sync.h"
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 typedef struct settings {
-    const char *metric, *manifest, *reference, *out, *csv, *h5, *shard, *fail_if;
+    const char *metric, *manifest, *reference, *out, *csv, *h5, *report, *shard, *fail_if;
     bool json, resume, list_metrics;
     int seed, threads;
 } settings;
@@ -32,6 +33,7 @@ static const lk_option options[] = {
     LK_OPT_TEXT(settings, out, NULL, "rows into this file (-o), which --resume continues"),
     LK_OPT_TEXT(settings, csv, NULL, "the same as one long table"),
     LK_OPT_TEXT(settings, h5, NULL, "curves with their time axes, HDF5"),
+    LK_OPT_TEXT(settings, report, NULL, "HTML report into this folder"),
     LK_OPT_TEXT(settings, shard, NULL, "i/n: only the i-th of n equal parts, i from 1"),
     LK_OPT_BOOL(settings, resume, false, "go on with an interrupted -o file"),
     LK_OPT_TEXT(settings, fail_if, NULL, "exit 4 when true of a clip: 'abs(event.offset_ms)>40'"),
@@ -211,9 +213,30 @@ done:
     return st;
 }
 
-/* A place for rows that nobody asked to keep. */
+static void show_report(void *user, double done, double total)
+{
+    lk_progress *bar = user;
+    bar->total = total;
+    lk_progress_set(bar, done);
+}
+
+static lk_status write_report(const settings *s, const char *rows, const char *h5)
+{
+    lk_progress bar;
+    if (!s->report)
+        return LK_OK;
+    lk_progress_start(&bar, "report", 1);
+    const lk_status st =
+        lk_report_from_files(s->report, "Sound and picture in time", rows, h5, show_report, &bar);
+    lk_progress_end(&bar);
+    if (st == LK_OK)
+        fprintf(stderr, "lockstep: open %s/index.html\n", s->report);
+    return st;
+}
+
+/* A place for rows and curves that nobody asked to keep. */
 typedef struct scratch {
-    char folder[64], rows[96];
+    char folder[64], rows[96], h5[96];
 } scratch;
 
 static lk_status make_scratch(scratch *x)
@@ -222,6 +245,7 @@ static lk_status make_scratch(scratch *x)
     snprintf(x->folder, sizeof x->folder, "%s", "/tmp/lockstep-XXXXXX");
     LK_REQUIRE(mkdtemp(x->folder), LK_E_IO, "cannot make a folder under /tmp: %s", strerror(errno));
     snprintf(x->rows, sizeof x->rows, "%s/rows.jsonl", x->folder);
+    snprintf(x->h5, sizeof x->h5, "%s/curves.h5", x->folder);
 done:
     return st;
 }
@@ -232,7 +256,10 @@ static void remove_scratch(const scratch *x)
     if (x->folder[0] == '\0')
         return;
     unlink(x->rows);
+    unlink(x->h5);
     snprintf(part, sizeof part, "%s.part", x->rows);
+    unlink(part);
+    snprintf(part, sizeof part, "%s.part", x->h5);
     unlink(part);
     rmdir(x->folder);
 }
@@ -253,13 +280,15 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     LK_TRY(gather_clips(s, args, &clips));
     LK_TRY(make_scratch(&x));
     const char *rows = s->out ? s->out : x.rows;
+    /* A resumed run has curves of every clip only where the former one kept them. */
+    const char *h5 = s->h5 ? s->h5 : s->report && !s->resume ? x.h5 : NULL;
     const lk_score_run_options o = {.clips = &clips,
                                     .metrics = args->repeated,
                                     .n_metrics = (size_t)args->n_repeated,
                                     .seed = (uint64_t)s->seed,
                                     .threads = s->threads,
                                     .out = rows,
-                                    .h5 = s->h5,
+                                    .h5 = h5,
                                     .resume = s->resume,
                                     .stop = lk_stop_flag(),
                                     .on_row = take_row,
@@ -270,6 +299,7 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     lk_progress_end(&c->bar);
     LK_TRY(st);
     LK_TRY(write_table(s, rows));
+    LK_TRY(write_report(s, rows, h5));
 done:
     remove_scratch(&x);
     lk_scorer_free(&trial);

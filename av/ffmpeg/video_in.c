@@ -207,4 +207,6 @@ void lk_ff_video_facts(lk_ff_reader *r)
     const bool turned = info->rotation_deg == 90 || info->rotation_deg == 270;
     info->width = turned ? s->codecpar->height : s->codecpar->width;
     info->height = turned ? s->codecpar->width : s->codecpar->height;
+    const char *name = av_get_pix_fmt_name((enum AVPixelFormat)s->codecpar->format);
+    snprintf(info->pixel_format, sizeof info->pixel_format, "%s", name ? name : "unknown");
 }
