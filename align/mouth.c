@@ -528,6 +528,13 @@ static lk_status judge(mouth_state *s, problem *p, const sound *a, uint64_t seed
         st = abstain(reason, sink);
         goto done;
     }
+    /* A maximum at the edge is the foot of one outside, and every stretch repeats it exactly. */
+    if (fabs(lag_ms) > 1e3 * (fabs(lag_of(p, 0)) - 0.5 * p->lag_step)) {
+        snprintf(reason, sizeof reason, "the best offset is the edge of the search (%+.0f ms)",
+                 lag_ms);
+        st = abstain(reason, sink);
+        goto done;
+    }
     const double half = half_width_ms(p, a, scratch);
     if (half > 150) {
         snprintf(reason, sizeof reason, "the offset differs between parts of the clip (+-%.0f ms)",
