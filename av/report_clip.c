@@ -165,22 +165,32 @@ static void draw_axis(const page *p)
 
 /* ---- lags ------------------------------------------------------------------------------------ */
 
-static lk_status draw_map(page *p, const lk_result_lag_map *m, int number)
+/* The window whose middle is nearest to t. */
+static int64_t nearest_window(const lk_result_lag_map *m, double t)
 {
-    lk_status st = LK_OK;
-    uint8_t *rgb = NULL;
-    char path[4200];
-    const int rows = m->n_lags < 201 ? (int)m->n_lags : 201;
-    const int columns = m->n_times < 1440 ? (int)m->n_times : 1440;
+    int64_t w = 0;
+    while (w + 1 < m->n_times && fabs(m->t_s[w + 1] - t) < fabs(m->t_s[w] - t))
+        w++;
+    return w;
+}
+
+static double strongest_lag(const lk_result_lag_map *m, int64_t w)
+{
+    int64_t best = 0;
+    for (int64_t k = 1; k < m->n_lags; k++)
+        best = m->values[w * m->n_lags + k] > m->values[w * m->n_lags + best] ? k : best;
+    return m->lag_ms[best];
+}
+
+static void paint_map(const page *p, const lk_result_lag_map *m, int columns, int rows,
+                      uint8_t *rgb)
+{
     double top = 1e-12;
-    if (rows < 2 || columns < 1 || p->end_s <= 0)
-        return LK_OK;
-    LK_TRY(LK_NEW_ARRAY(&rgb, rows * columns * 3));
     for (int64_t i = 0; i < m->n_times * m->n_lags; i++)
         top = fmax(top, (double)m->values[i]);
-    for (int y = 0; y < rows; y++) {
-        for (int x = 0; x < columns; x++) {
-            const int64_t w = (int64_t)x * m->n_times / columns;
+    for (int x = 0; x < columns; x++) {
+        const int64_t w = nearest_window(m, (x + 0.5) * p->end_s / columns);
+        for (int y = 0; y < rows; y++) {
             const int64_t to = m->n_lags - (int64_t)y * m->n_lags / rows;
             double v = 0;
             for (int64_t k = m->n_lags - (int64_t)(y + 1) * m->n_lags / rows; k < to; k++)
@@ -188,27 +198,34 @@ static lk_status draw_map(page *p, const lk_result_lag_map *m, int number)
             lk_report_colour(1, v / top, rgb + (y * columns + x) * 3);
         }
     }
+}
+
+static lk_status draw_map(page *p, const lk_result_lag_map *m, int number)
+{
+    lk_status st = LK_OK;
+    uint8_t *rgb = NULL;
+    char path[4200];
+    const int rows = m->n_lags < 201 ? (int)m->n_lags : 201;
+    if (rows < 2 || m->n_times < 1 || p->end_s <= 0)
+        return LK_OK;
+    LK_TRY(LK_NEW_ARRAY(&rgb, rows * BINS * 3));
+    paint_map(p, m, BINS, rows, rgb);
     snprintf(path, sizeof path, "%s/%s-lag%d.png", p->dir, p->stem, number);
-    LK_TRY(lk_png_write(path, columns, rows, rgb));
-    const double step = m->n_times > 1 ? m->t_s[1] - m->t_s[0] : p->end_s;
-    const double from = percent(p, m->t_s[0] - step / 2);
-    const double to = percent(p, m->t_s[m->n_times - 1] + step / 2);
+    LK_TRY(lk_png_write(path, BINS, rows, rgb));
     open_row(p, "Lag over time", "late ↑ early ↓");
     fprintf(p->f,
-            "<div class=\"map\"><img src=\"%s-lag%d.png\" style=\"left:%.3f%%;width:%.3f%%\" "
-            "alt=\"Agreement of sound and picture by time and lag; bright is strong\">",
-            p->stem, number, from, to - from);
-    fputs("<svg viewBox=\"0 0 1000 100\" preserveAspectRatio=\"none\" role=\"img\" "
-          "aria-label=\"Strongest lag of each window\"><path d=\"",
-          p->f);
+            "<div class=\"map\"><img src=\"%s-lag%d.png\" alt=\"Agreement of sound and picture by "
+            "time and lag; bright is strong\"><svg viewBox=\"0 0 1000 100\" "
+            "preserveAspectRatio=\"none\" role=\"img\" aria-label=\"Strongest lag of each "
+            "window\"><path d=\"",
+            p->stem, number);
     const double lo = m->lag_ms[0], hi = m->lag_ms[m->n_lags - 1];
     for (int64_t w = 0; w < m->n_times; w++) {
-        int64_t best = 0;
-        for (int64_t k = 1; k < m->n_lags; k++)
-            best = m->values[w * m->n_lags + k] > m->values[w * m->n_lags + best] ? k : best;
-        const double y = 100 - 100 * (m->lag_ms[best] - lo) / (hi - lo);
-        fprintf(p->f, "%c%.2f %.2fL%.2f %.2f", w ? 'L' : 'M', 10 * percent(p, m->t_s[w] - step / 2),
-                y, 10 * percent(p, m->t_s[w] + step / 2), y);
+        const double y = 100 - 100 * (strongest_lag(m, w) - lo) / (hi - lo);
+        const double from = w > 0 ? 0.5 * (m->t_s[w - 1] + m->t_s[w]) : 0;
+        const double to = w + 1 < m->n_times ? 0.5 * (m->t_s[w] + m->t_s[w + 1]) : p->end_s;
+        fprintf(p->f, "%c%.2f %.2fL%.2f %.2f", w ? 'L' : 'M', 10 * percent(p, from), y,
+                10 * percent(p, to), y);
     }
     fprintf(p->f,
             "\"/></svg><span class=\"top\">%+.0f ms</span><span class=\"bottom\">%+.0f ms"
@@ -293,7 +310,7 @@ static void write_verdict(const page *p)
             fprintf(p->f, ", p = %.2g against unrelated sound", a->p);
         fputs(", measured by ", p->f);
         lk_html_text(p->f, a->source);
-        fputs(". ", p->f);
+        fputs(a->reason[0] ? "; " : ".", p->f);
         lk_html_text(p->f, a->reason);
     } else {
         fputs("<p class=\"verdict none\"><strong>No trusted offset.</strong> ", p->f);
@@ -324,8 +341,6 @@ static void write_player(const page *p)
     if (isfinite(p->r->container_offset_ms))
         fprintf(p->f, "<dt>Sound starts after picture, as the file states</dt><dd>%+.1f ms</dd>",
                 p->r->container_offset_ms);
-    if (isfinite(p->a->drift_ppm))
-        fprintf(p->f, "<dt>Drift</dt><dd>%+.0f ppm</dd>", p->a->drift_ppm);
     if (m->facts[0]) {
         fputs("<dt>Streams</dt><dd>", p->f);
         lk_html_text(p->f, m->facts);
@@ -460,7 +475,7 @@ lk_status lk_report_clip_page(const char *dir, const char *stem, const lk_clip_r
     if (!r->failed) {
         write_player(&p);
         LK_TRY(write_timeline(&p));
-        fputs(r->n_lag_curves > 0 ? "<h2>Which lag fits best</h2><div class=\"two\">\n" : "", p.f);
+        fputs(r->n_lag_curves > 0 ? "<h2>Which lag fits best</h2><div class=\"lags\">\n" : "", p.f);
         for (int64_t i = 0; i < r->n_lag_curves; i++)
             draw_lag_curve(&p, &r->lag_curves[i]);
         fputs(r->n_lag_curves > 0 ? "</div>\n" : "", p.f);

@@ -271,8 +271,16 @@ static void write_clip_row(const lk_report_row *row, int64_t index, FILE *f)
     char words[96];
     const lk_sync_answer *a = &row->answer;
     fprintf(f, "<tr><td><a href=\"clips/%06lld.html\"><bdi>", (long long)index);
-    lk_html_text(f, row->clip[0] ? row->clip : "(no name)");
-    fputs("</bdi></a><td>", f);
+    const char *slash = strrchr(row->clip, '/');
+    const char *name = slash && slash[1] ? slash + 1 : row->clip;
+    lk_html_text(f, name[0] ? name : "(no name)");
+    fputs("</bdi></a>", f);
+    if (name != row->clip) {
+        fputs("<small><bdi>", f);
+        lk_html_text(f, row->clip);
+        fputs("</bdi></small>", f);
+    }
+    fputs("<td>", f);
     lk_html_text(f, row->group);
     if (a->trusted) {
         lk_words_offset(words, sizeof words, a->offset_ms);
@@ -304,7 +312,7 @@ static lk_status write_clips(const lk_report *r, FILE *f)
     fputs("<h2>Clips, worst first</h2><div class=\"scroll\"><table class=\"sortable\"><thead><tr>"
           "<th><button>Clip</button><th><button>Group</button><th><button>In words</button><th "
           "class=\"n\"><button>Offset, ms</button><th class=\"n\"><button>95 % "
-          "interval, by size</button><th><button>Measured by</button><th "
+          "interval</button><th><button>By</button><th "
           "class=\"n\"><button>Warnings</button><th class=\"n\"><button>Seconds</button></tr>"
           "</thead><tbody>\n",
           f);
