@@ -285,7 +285,7 @@ static void write_clip_row(const lk_report_row *row, int64_t index, FILE *f)
     if (a->trusted) {
         lk_words_offset(words, sizeof words, a->offset_ms);
         fprintf(f, "<td>%s<td class=\"n\" data-v=\"%.6f\">%+.1f<td class=\"n\" data-v=\"%.6f\">",
-                words, a->offset_ms, a->offset_ms, fabs(a->offset_ms));
+                words, a->offset_ms, a->offset_ms, isfinite(a->lo) ? a->hi - a->lo : 1e9);
         if (isfinite(a->lo))
             fprintf(f, "%+.1f to %+.1f", a->lo, a->hi);
         fputs("<td>", f);

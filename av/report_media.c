@@ -439,7 +439,11 @@ lk_status lk_report_media_make(const char *dir, const char *stem, const char *cl
     p.stem = stem;
     p.duration_s = duration_s;
     const lk_media_options wish = {.want_rgb = true, .threads = 1};
-    if (lk_media_open(&media, clip, &wish) != LK_OK) {
+    st = lk_media_open(&media, clip, &wish);
+    if (st == LK_E_MEMORY)
+        goto done;
+    if (st != LK_OK) {
+        st = LK_OK;
         snprintf(m->why, sizeof m->why, "%s", lk_error_text());
         lk_error_clear();
         goto done;
