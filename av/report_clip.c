@@ -245,6 +245,8 @@ static void draw_lag_curve(const page *p, const lk_result_lag_curve *c)
     double top = 1e-12, bottom = 0;
     const int64_t step = c->n / 800 + 1;
     for (int64_t i = 0; i < c->n; i++) {
+        if (!isfinite(c->values[i]))
+            continue;
         top = fmax(top, (double)c->values[i]);
         bottom = fmin(bottom, (double)c->values[i]);
     }
@@ -269,11 +271,15 @@ static void draw_lag_curve(const page *p, const lk_result_lag_curve *c)
                 "y=\"%.1f\">chance level of the best lag</text>",
                 Y(top * s->chance / s->value), Y(top * s->chance / s->value) - 5);
     fputs("<path class=\"line\" d=\"", p->f);
+    char pen = 'M';
     for (int64_t i = 0; i < c->n; i += step) {
-        double v = (double)c->values[i];
-        for (int64_t k = i + 1; k < i + step && k < c->n; k++)
-            v = fmax(v, (double)c->values[k]);
-        fprintf(p->f, "%c%.1f %.1f", i ? 'L' : 'M', X(c->lag_ms[i]), Y(v));
+        double v = (double)NAN;
+        for (int64_t k = i; k < i + step && k < c->n; k++)
+            v = isfinite(c->values[k]) ? fmax(v, (double)c->values[k]) : v;
+        if (isnan(v))
+            continue;
+        fprintf(p->f, "%c%.1f %.1f", pen, X(c->lag_ms[i]), Y(v));
+        pen = 'L';
     }
     fputs("\"/>", p->f);
     for (int k = 0; k <= 4; k++)
