@@ -2,7 +2,7 @@
 # score.sh LOCKSTEP - a batch with broken files: every input has its row, a killed run resumes into
 # the identical file, shards add up, gates and exit codes hold.  Skips without jq.
 set -u
-lockstep=$1
+lockstep=$(realpath "$1")
 command -v jq >/dev/null || exit 77
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -96,7 +96,7 @@ run 2 score "${files[@]}" $quick --resume
 # Two runs into one file: the second is refused.
 "$lockstep" score "${files[@]}" $quick -o both.jsonl --threads 1 2>/dev/null &
 pid=$!
-while [ ! -f both.jsonl.part ]; do sleep 0.01; done
+for _ in $(seq 500); do [ -f both.jsonl.part ] && break || sleep 0.01; done
 kill -STOP $pid
 run 1 score "${files[@]}" $quick -o both.jsonl
 grep -q "another run" err || fail "two runs into one file"
@@ -136,7 +136,7 @@ for bad in 'event.offset>40' 'event.offset_ms=40' 'event.offset_ms>' '>40' 'abs(
 done
 
 # Folders, manifests, nothing to do, usage.
-run 1 score clips --json
+run 1 score clips $quick --json
 [ "$(wc -l <out)" = $((n - 1)) ] || fail "a folder gave $(wc -l <out) rows, not $((n - 1))"
 printf 'clip,pair,group\nclips/impacts_5_00000.mp4,p1,ours\n' >m.csv
 run 0 score --manifest m.csv --json
