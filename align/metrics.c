@@ -7,6 +7,7 @@ static const lk_metric *const metrics[] = {
     &lk_metric_event,
     &lk_metric_beat,
     &lk_metric_mouth,
+    &lk_metric_av_align,
     NULL,
 };
 
