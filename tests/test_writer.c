@@ -377,9 +377,191 @@ static void every_rate_and_start_keeps_time(void **state)
     }
 }
 
+/* Moved by -120 and +120 ms and back again, in every container. */
+static void sound_moves_without_decoding(void **state)
+{
+    (void)state;
+    static const int shifts_ms[] = {120, -120};
+    for (size_t i = 0; i < N_CONTAINERS; i++) {
+        for (int v = 0; v < 2; v++) {
+            char path[256], moved[300], back[300];
+            clip c = default_clip(i);
+            if (getenv("LK_ONLY") && strcmp(getenv("LK_ONLY"), c.container))
+                continue;
+            c.acodec = v && strcmp(c.container, "avi") != 0 ? matrix[i].acodecs[1] : c.acodec;
+            c.audio_start = v ? 0.35 : 0;
+            path_of(&c, path, sizeof path);
+            snprintf(moved, sizeof moved, "%s/moved.%s", folder, c.container);
+            snprintf(back, sizeof back, "%s/back.%s", folder, c.container);
+            CHECK_OK(write_clip(&c, path, 1));
+            for (int k = 0; k < 2; k++) {
+                const double s = shifts_ms[k] / 1000.0;
+                CHECK_OK(lk_media_shift_audio(path, moved, shifts_ms[k] * LK_FLICKS_PER_MS));
+                check_clip(&c, moved, s);
+                CHECK_OK(lk_media_shift_audio(moved, back, -shifts_ms[k] * LK_FLICKS_PER_MS));
+                check_clip(&c, back, 0);
+            }
+        }
+    }
+}
+
+static size_t read_bytes(const char *path, char **bytes)
+{
+    size_t n = 0;
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 0, SEEK_END), 0);
+    n = (size_t)ftell(f);
+    rewind(f);
+    CHECK_OK(LK_NEW_ARRAY(bytes, n));
+    assert_int_equal(fread(*bytes, 1, n, f), n);
+    fclose(f);
+    return n;
+}
+
+static void thread_count_does_not_change_a_file(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_CONTAINERS; i++) {
+        char path[256], *bytes[2] = {NULL, NULL};
+        size_t n[2];
+        const clip c = default_clip(i);
+        path_of(&c, path, sizeof path);
+        for (int k = 0; k < 2; k++) {
+            CHECK_OK(write_clip(&c, path, k == 0 ? 1 : 5));
+            n[k] = read_bytes(path, &bytes[k]);
+        }
+        assert_int_equal(n[0], n[1]);
+        assert_memory_equal(bytes[0], bytes[1], n[0]);
+        assert_null(memmem(bytes[0], n[0], "Lavf5", 5));
+        assert_null(memmem(bytes[0], n[0], "Lavc5", 5));
+        assert_null(memmem(bytes[0], n[0], "x264", 4));
+        lk_free(bytes[0]);
+        lk_free(bytes[1]);
+    }
+}
+
+static int files_in(const char *path)
+{
+    int n = 0;
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 2;
+}
+
+static void bad_settings_say_so(void **state)
+{
+    (void)state;
+    lk_writer *w = NULL;
+    char path[256];
+    const clip good = default_clip(0);
+    const int before = files_in(folder);
+    snprintf(path, sizeof path, "%s/bad.mp4", folder);
+    lk_writer_options o = options_of(&good);
+    o.height = 63;
+    CHECK_FAILS(lk_writer_open(&w, path, &o), LK_E_ARG);
+    o = options_of(&good);
+    o.acodec = "pcm";
+    CHECK_FAILS(lk_writer_open(&w, path, &o), LK_E_ARG);
+    o = options_of(&good);
+    o.acodec = "mp3";
+    o.rate_hz = 96000;
+    CHECK_FAILS(lk_writer_open(&w, path, &o), LK_E_ARG);
+    o = options_of(&good);
+    o.vcodec = o.acodec = "none";
+    CHECK_FAILS(lk_writer_open(&w, path, &o), LK_E_ARG);
+    o = options_of(&good);
+    o.container = "ogg";
+    o.vcodec = o.acodec = NULL;
+    o.vfr = true;
+    CHECK_FAILS(lk_writer_open(&w, path, &o), LK_E_ARG);
+    o = options_of(&good);
+    o.container = NULL;
+    CHECK_FAILS(lk_writer_open(&w, "/tmp/clip.xyz", &o), LK_E_ARG);
+    CHECK_FAILS(lk_writer_open(&w, "/nowhere/at/all/clip.mp4", &o), LK_E_IO);
+    CHECK_FAILS(lk_writer_open(&w, "/dev/null/clip.mp4", &o), LK_E_IO);
+    assert_null(w);
+    assert_int_equal(files_in(folder), before);
+}
+
+static void wrong_times_are_refused(void **state)
+{
+    (void)state;
+    lk_writer *w = NULL;
+    char path[256];
+    lk_flick t[] = {0, LK_FLICKS_PER_S / 25, LK_FLICKS_PER_S * 3 / 25, LK_FLICKS_PER_S * 4 / 25};
+    const clip c = default_clip(0);
+    const lk_writer_options o = options_of(&c);
+    snprintf(path, sizeof path, "%s/times.mp4", folder);
+    CHECK_OK(lk_writer_open(&w, path, &o));
+    CHECK_OK(write_frames(w, t, 0, 1));
+    CHECK_FAILS(write_frames(w, t, 2, 3), LK_E_ARG);
+    CHECK_FAILS(write_frames(w, t, 0, 1), LK_E_ARG);
+    CHECK_OK(write_frames(w, t, 1, 2));
+    CHECK_FAILS(lk_writer_finish(w), LK_E_EMPTY);
+    lk_writer_close(&w);
+    assert_int_not_equal(access(path, F_OK), 0);
+    strcat(path, ".part");
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
+/* A device that is always full stands in for a full disk; nothing may stay behind. */
+static void a_full_disk_leaves_nothing(void **state)
+{
+    (void)state;
+    static const char *const containers[] = {"mp4", "mkv", "ts", "avi", "ogg"};
+    for (size_t i = 0; i < 5; i++) {
+        char path[256], part[300];
+        clip c = default_clip(i == 0 ? 0 : i == 1 ? 2 : i + 2);
+        assert_string_equal(c.container, containers[i]);
+        snprintf(path, sizeof path, "%s/full.%s", folder, c.container);
+        snprintf(part, sizeof part, "%s.part", path);
+        assert_int_equal(symlink("/dev/full", part), 0);
+        CHECK_FAILS(write_clip(&c, path, 1), LK_E_IO);
+        assert_int_not_equal(access(path, F_OK), 0);
+        struct stat facts;
+        assert_int_not_equal(lstat(part, &facts), 0);
+    }
+}
+
+static void a_size_limit_leaves_nothing(void **state)
+{
+    (void)state;
+    char path[256], out[256], part[300];
+    const clip c = default_clip(0);
+    struct rlimit old;
+    snprintf(path, sizeof path, "%s/limit.mp4", folder);
+    snprintf(out, sizeof out, "%s/limited.mp4", folder);
+    snprintf(part, sizeof part, "%s.part", out);
+    CHECK_OK(write_clip(&c, path, 1));
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    const struct rlimit tight = {2000, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    const lk_status st = lk_media_shift_audio(path, out, 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(st, LK_E_IO);
+    lk_error_clear();
+    assert_int_not_equal(access(out, F_OK), 0);
+    assert_int_not_equal(access(part, F_OK), 0);
+    CHECK_OK(lk_media_shift_audio(path, out, 0));
+    CHECK_FAILS(lk_media_shift_audio(path, path, 0), LK_E_ARG);
+    CHECK_FAILS(lk_media_shift_audio("/nowhere.mp4", out, 0), LK_E_IO);
+    CHECK_FAILS(lk_media_shift_audio("/dev/null", out, 0), LK_E_FORMAT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_settings_say_so),
+        cmocka_unit_test(wrong_times_are_refused),
+        cmocka_unit_test(a_full_disk_leaves_nothing),
+        cmocka_unit_test(a_size_limit_leaves_nothing),
+        cmocka_unit_test(thread_count_does_not_change_a_file),
+        cmocka_unit_test(sound_moves_without_decoding),
         cmocka_unit_test(every_combination_keeps_time),
         cmocka_unit_test(every_rate_and_start_keeps_time),
     };

@@ -11,15 +11,13 @@
 #include "kernels/mem.h"
 
 #include <libavutil/channel_layout.h>
-#include <libavutil/intreadwrite.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK           4096
-#define MAX_GAP_S       3600
-#define OPUS_RATE_HZ    48000
-#define SKIP_SIDE_BYTES 10
+#define CHUNK        4096
+#define MAX_GAP_S    3600
+#define OPUS_RATE_HZ 48000
 
 typedef struct coder {
     const char *name, *encoder;
@@ -148,12 +146,7 @@ static lk_status trim_tail(lk_writer *w, AVPacket *p, bool *wanted)
         goto done;
     const int64_t extra = p->pts + p->duration - a->total;
     p->duration = a->total - p->pts;
-    uint8_t *side = av_packet_get_side_data(p, AV_PKT_DATA_SKIP_SAMPLES, NULL);
-    if (!side)
-        side = av_packet_new_side_data(p, AV_PKT_DATA_SKIP_SAMPLES, SKIP_SIDE_BYTES);
-    LK_REQUIRE(side, LK_E_MEMORY, "out of memory for '%s'", w->path);
-    memset(side, 0, SKIP_SIDE_BYTES);
-    AV_WL32(side + 4, (uint32_t)extra);
+    LK_TRY(lk_wr_discard(p, extra));
 done:
     return st;
 }

@@ -13,11 +13,13 @@
 
 #include "kernels/mem.h"
 
-#include <libavutil/opt.h>
+#include <libavutil/intreadwrite.h>
 
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+
+#define SKIP_SIDE_BYTES 10
 
 static const AVRational flick_base = {1, (int)LK_FLICKS_PER_S};
 
@@ -74,7 +76,7 @@ lk_status lk_wr_code(int error)
     }
 }
 
-static int64_t common_multiple(int64_t a, int64_t b)
+int64_t lk_wr_common_multiple(int64_t a, int64_t b)
 {
     const int64_t product = a / av_gcd(a, b) * b;
     return product <= INT32_MAX ? product : a;
@@ -103,9 +105,9 @@ lk_status lk_wr_mux_start(lk_writer *w)
     if (w->has_video)
         w->video.stream->time_base = w->video.codec->time_base;
     if (strcmp(name, "mp4") == 0 || strcmp(name, "mov") == 0) {
-        const int64_t video = common_multiple(w->has_video ? w->options.rate.num : 1, 90000);
+        const int64_t video = lk_wr_common_multiple(w->has_video ? w->options.rate.num : 1, 90000);
         const int64_t movie =
-            common_multiple(video, w->has_audio ? w->audio.codec->sample_rate : 1);
+            lk_wr_common_multiple(video, w->has_audio ? w->audio.codec->sample_rate : 1);
         LK_WR_FF(w, av_dict_set_int(&options, "movie_timescale", movie, 0), "write");
         if (w->has_video)
             LK_WR_FF(w, av_dict_set_int(&options, "video_track_timescale", video, 0), "write");
@@ -132,6 +134,19 @@ static lk_status write_now(lk_writer *w, AVPacket *p)
     p->duration = end - p->pts;
     p->time_base = s->time_base;
     LK_WR_FF(w, av_interleaved_write_frame(w->format, p), "write");
+done:
+    return st;
+}
+
+lk_status lk_wr_discard(AVPacket *p, int64_t samples)
+{
+    lk_status st = LK_OK;
+    uint8_t *side = av_packet_get_side_data(p, AV_PKT_DATA_SKIP_SAMPLES, NULL);
+    if (!side)
+        side = av_packet_new_side_data(p, AV_PKT_DATA_SKIP_SAMPLES, SKIP_SIDE_BYTES);
+    LK_REQUIRE(side, LK_E_MEMORY, "out of memory for the end of the sound");
+    memset(side, 0, SKIP_SIDE_BYTES);
+    AV_WL32(side + 4, (uint32_t)samples);
 done:
     return st;
 }
@@ -226,10 +241,15 @@ done:
 
 /* Matroska states Opus' delay in CodecDelay and block times include it.  The muxer writes the one
  * but, before libavformat 61, does not add it to the other. */
+bool lk_wr_delay_is_ours(const lk_wr_container *c)
+{
+    return LIBAVFORMAT_VERSION_MAJOR < 61 && lk_wr_listed("mkv|webm", c->name);
+}
+
 static void lay_out_matroska(lk_writer *w)
 {
     const AVCodecContext *c = w->audio.codec;
-    if (w->has_audio && c->codec_id == AV_CODEC_ID_OPUS && LIBAVFORMAT_VERSION_MAJOR < 61)
+    if (w->has_audio && c->codec_id == AV_CODEC_ID_OPUS && lk_wr_delay_is_ours(w->container))
         w->audio_shift = lk_flick_from_samples(c->initial_padding, c->sample_rate);
 }
 
@@ -247,8 +267,7 @@ lk_status lk_wr_layout(lk_writer *w, bool final)
         LK_TRY(lay_out_avi(w));
     else if (grid)
         LK_TRY(lay_out_ogg(w));
-    else if (strcmp(w->container->muxer, "matroska") == 0 ||
-             strcmp(w->container->muxer, "webm") == 0)
+    else
         lay_out_matroska(w);
     w->laid_out = w->audio.placed = true;
     for (size_t i = 0; i < w->n_held; i++) {

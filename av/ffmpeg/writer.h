@@ -26,6 +26,9 @@ typedef struct lk_wr_container {
 
 /* Row of a container by name, or by the end of the path when name is NULL; NULL when unknown. */
 const lk_wr_container *lk_wr_container_find(const char *name, const char *path);
+/* True when the muxer leaves adding Opus' delay to block times to its caller. */
+bool lk_wr_delay_is_ours(const lk_wr_container *c);
+int64_t lk_wr_common_multiple(int64_t a, int64_t b);   /* a when it would not fit 31 bits */
 bool lk_wr_listed(const char *list, const char *name); /* "a|b" contains name */
 
 #define LK_WR_TIMES 256 /* more than any encoder holds back */
@@ -84,6 +87,8 @@ LK_CHECKED lk_status lk_wr_mux_open(lk_writer *w);
 LK_CHECKED lk_status lk_wr_layout(lk_writer *w, bool final);
 /* Takes over the packet's reference; pts and duration are in flicks of presentation. */
 LK_CHECKED lk_status lk_wr_mux_packet(lk_writer *w, AVPacket *packet, const AVStream *stream);
+/* Mark the last samples of a packet as filling; mkv and ogg keep that. */
+LK_CHECKED lk_status lk_wr_discard(AVPacket *packet, int64_t samples);
 LK_CHECKED lk_status lk_wr_mux_start(lk_writer *w); /* the streams are complete */
 LK_CHECKED lk_status lk_wr_mux_close(lk_writer *w);
 
