@@ -13,6 +13,8 @@ static const lk_command commands[] = {
     {"score", "measure many clips: rows, tables, curves, gates", lk_cmd_score},
     {"sync", "how late is the sound, with an interval, or why that cannot be said", lk_cmd_sync},
     {"compare", "two systems on the same prompts, pair by pair", lk_cmd_compare},
+    {"fix", "copy a clip with its offset removed", lk_cmd_fix},
+    {"stress", "known shifts through codecs and containers, measured", lk_cmd_stress},
     {"events", "when sounds begin, beats fall and motion stops", lk_cmd_events},
     {"worlds", "make clips whose every event is known exactly", lk_cmd_worlds},
     {"bench", "how fast the ruler is beside decoding alone", lk_cmd_bench},
