@@ -3,21 +3,14 @@
  *   C(lag) = sum over onsets j, picture pulses k of  s_j w_k K(a_j - v_k - lag)
  *
  * K is a Gaussian; it is applied to a 1 ms histogram of the pair differences, so the cost is the
- * number of pairs within reach, not pairs times lags.  Surrogates keep the picture and break the
- * coincidence of the sound in three ways:
- *
- *   shuffled  its inter-onset intervals in random order, circularly shifted: density and pulse
- * stay; shifted   the train itself, circularly shifted beyond the search: its patterns stay, too;
- *   reversed  the train backwards, circularly shifted: patterns stay, their direction is lost.
- *
- * The statistic is max over lag, so a p-value pays for the width of the search.  The clip's p-value
- * is the largest of the three: a bouncing ball's rhythm resembles another one's, which the shuffled
- * trains alone would not know.
+ * number of pairs within reach, not pairs times lags.  The p-value against unrelated trains comes
+ * from lag_null.c.
  *
  * Each onset then gives its own estimate, the centroid of the picture's pulses near a_j - lag
  * (mean shift from the common lag), and the answer is a weighted median polished by one robust
  * mean; its interval is a bootstrap over onsets. */
 #include "align/lag.h"
+#include "align/lag_impl.h"
 
 #include "align/stats.h"
 #include "kernels/mem.h"
@@ -26,17 +19,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define BIN_MS 1.0
-
-typedef struct trains {
-    const lk_pulse *sound, *picture;
-    int64_t n_sound, n_picture;
-    double start_s, length_s;
-    int64_t n_lags; /* odd; the middle is lag 0 */
-    int n_kernel;   /* half width of the kernel in bins */
-    float *kernel;
-} trains;
 
 static int64_t first_at_or_after(const lk_pulse *p, int64_t n, double t)
 {
@@ -52,7 +34,7 @@ static int64_t first_at_or_after(const lk_pulse *p, int64_t n, double t)
 }
 
 /* Adds one onset's pair differences to the histogram, each split linearly over two bins. */
-static void add_pairs(const trains *t, double onset_s, double weight, float *histogram)
+void lk_lag_add_pairs(const lk_lag_trains *t, double onset_s, double weight, float *histogram)
 {
     const double reach_s = (double)(t->n_lags / 2) * BIN_MS / 1e3;
     int64_t k = first_at_or_after(t->picture, t->n_picture, onset_s - reach_s);
@@ -68,7 +50,7 @@ static void add_pairs(const trains *t, double onset_s, double weight, float *his
     }
 }
 
-static void smooth(const trains *t, const float *histogram, float *curve)
+void lk_lag_smooth(const lk_lag_trains *t, const float *histogram, float *curve)
 {
     memset(curve, 0, (size_t)t->n_lags * sizeof *curve);
     for (int64_t i = 0; i < t->n_lags; i++) {
@@ -82,7 +64,7 @@ static void smooth(const trains *t, const float *histogram, float *curve)
     }
 }
 
-static int64_t largest(const float *v, int64_t n)
+int64_t lk_lag_largest(const float *v, int64_t n)
 {
     int64_t best = 0;
     for (int64_t i = 1; i < n; i++) {
@@ -92,7 +74,7 @@ static int64_t largest(const float *v, int64_t n)
     return best;
 }
 
-static lk_status make_kernel(trains *t, double sigma_ms)
+static lk_status make_kernel(lk_lag_trains *t, double sigma_ms)
 {
     lk_status st = LK_OK;
     t->n_kernel = (int)ceil(3.5 * sigma_ms / BIN_MS);
@@ -105,100 +87,11 @@ done:
     return st;
 }
 
-/* ---- chance ---------------------------------------------------------------------------------- */
-
-enum { SHUFFLED, SHIFTED, REVERSED, N_KINDS };
-
-static uint64_t null_stream(int kind, int r)
-{
-    return UINT64_C(0x6c616700) + (uint64_t)kind * UINT64_C(0x1000000) + (uint64_t)r;
-}
-
-static void shuffle_order(const lk_lag_options *o, uint64_t stream, int64_t n, int64_t *order)
-{
-    for (int64_t i = 0; i < n; i++)
-        order[i] = i;
-    for (int64_t i = n - 1; i > 0; i--) {
-        const int64_t j = lk_rng_below(o->seed, stream, (uint64_t)i, (uint32_t)(i + 1));
-        const int64_t keep = order[i];
-        order[i] = order[j];
-        order[j] = keep;
-    }
-}
-
-/* The sound's weights at times built from its intervals (in random, own or reversed order),
- * circularly shifted. */
-static void surrogate(const trains *t, const lk_lag_options *o, int kind, int r, int64_t *order,
-                      lk_pulse *out)
-{
-    const uint64_t stream = null_stream(kind, r);
-    const int64_t n = t->n_sound;
-    shuffle_order(o, stream, kind == SHUFFLED ? n : 0, order);
-    /* A shift inside the search range would find the true lag again; half of the clip is the most
-     * that can be kept away from it. */
-    const double guard = fmin(2.0 * o->max_lag_ms / 1e3, 0.4 * t->length_s);
-    double at = lk_rng_range(o->seed, stream, (uint64_t)n, 0, t->length_s);
-    if (kind == SHIFTED)
-        at = t->sound[0].t_s - t->start_s +
-             lk_rng_range(o->seed, stream, (uint64_t)n, guard, t->length_s - guard);
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t j = kind == SHUFFLED ? order[i] : kind == SHIFTED ? i : n - 1 - i;
-        const int64_t k = kind == REVERSED ? (j > 0 ? j - 1 : n - 1) : (j + 1 < n ? j + 1 : 0);
-        double interval = kind == REVERSED ? t->sound[j].t_s - t->sound[k].t_s
-                                           : t->sound[k].t_s - t->sound[j].t_s;
-        interval += interval < 0 || (n == 1) ? t->length_s : 0; /* around the end of the clip */
-        at = fmod(at, t->length_s);
-        out[i].t_s = t->start_s + at;
-        out[i].weight = t->sound[j].weight;
-        at += interval;
-    }
-}
-
-static lk_status chance_level(const trains *t, const lk_lag_options *o, double observed,
-                              lk_lag_result *result)
-{
-    lk_status st = LK_OK;
-    int64_t *order = NULL;
-    lk_pulse *pulses = NULL;
-    float *histogram = NULL, *curve = NULL;
-    double *null = NULL;
-    LK_TRY(LK_NEW_ARRAY(&order, t->n_sound));
-    LK_TRY(LK_NEW_ARRAY(&pulses, t->n_sound));
-    LK_TRY(LK_NEW_ARRAY(&histogram, t->n_lags));
-    LK_TRY(LK_NEW_ARRAY(&curve, t->n_lags));
-    LK_TRY(LK_NEW_ARRAY(&null, o->n_null));
-    const int per_kind = o->n_null / N_KINDS > 0 ? o->n_null / N_KINDS : 1;
-    result->p = 0;
-    for (int i = 0; i < N_KINDS * per_kind; i++) {
-        const int kind = i / per_kind, r = i % per_kind;
-        surrogate(t, o, kind, r, order, pulses);
-        memset(histogram, 0, (size_t)t->n_lags * sizeof *histogram);
-        for (int64_t j = 0; j < t->n_sound; j++)
-            add_pairs(t, pulses[j].t_s, pulses[j].weight, histogram);
-        smooth(t, histogram, curve);
-        null[r] = curve[largest(curve, t->n_lags)];
-        if (r + 1 < per_kind)
-            continue;
-        /* A percent of slack: where a pair falls between two bins must not decide. */
-        const double p = lk_null_p(0.99 * observed, null, per_kind);
-        result->p = p > result->p ? p : result->p;
-        const double typical = lk_median(null, per_kind);
-        result->chance = kind == 0 || typical > result->chance ? typical : result->chance;
-    }
-done:
-    lk_free(order);
-    lk_free(pulses);
-    lk_free(histogram);
-    lk_free(curve);
-    lk_free(null);
-    return st;
-}
-
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
 /* Lag of one onset near a common lag: three mean-shift steps over the picture's pulses. */
-static bool pair_of_onset(const trains *t, const lk_pulse *onset, double lag_ms, double reach_ms,
-                          lk_lag_pair *pair)
+static bool pair_of_onset(const lk_lag_trains *t, const lk_pulse *onset, double lag_ms,
+                          double reach_ms, lk_lag_pair *pair)
 {
     double centre = onset->t_s - lag_ms / 1e3, mass = 0;
     for (int step = 0; step < 3; step++) {
@@ -233,7 +126,7 @@ static double path_at(const lk_lag_result *r, double t_s)
     return r->window_lag_ms[i] + part * (r->window_lag_ms[i + 1] - r->window_lag_ms[i]);
 }
 
-static lk_status collect_pairs(const trains *t, double reach_ms, lk_lag_result *r)
+static lk_status collect_pairs(const lk_lag_trains *t, double reach_ms, lk_lag_result *r)
 {
     lk_status st = LK_OK;
     LK_TRY(LK_NEW_ARRAY(&r->pair, t->n_sound));
@@ -349,10 +242,10 @@ static lk_status follow_path(lk_lag_result *r)
     LK_TRY(LK_NEW_ARRAY(&best, n));
     LK_TRY(LK_NEW_ARRAY(&next, n));
     LK_TRY(LK_NEW_ARRAY(&from, windows * n));
-    const float whole = r->curve[largest(r->curve, n)];
+    const float whole = r->curve[lk_lag_largest(r->curve, n)];
     for (int64_t w = 0; w < windows; w++) {
         const float *row = r->map + w * n;
-        const float top = row[largest(row, n)];
+        const float top = row[lk_lag_largest(row, n)];
         int32_t *origin = from + w * n;
         /* Distance transform: cheapest predecessor with a linear cost, two sweeps. */
         for (int64_t i = 0; i < n; i++) {
@@ -373,7 +266,7 @@ static lk_status follow_path(lk_lag_result *r)
             best[i] = next[i] + (top > 0 ? row[i] / top : 0) +
                       (whole > 0 ? 0.1f * r->curve[i] / whole : 0);
     }
-    int64_t at = largest(best, n);
+    int64_t at = lk_lag_largest(best, n);
     for (int64_t w = windows - 1; w >= 0; w--) {
         r->window_lag_ms[w] = r->lag_axis_ms[at];
         at = from[w * n + at];
@@ -385,7 +278,7 @@ done:
     return st;
 }
 
-static lk_status lag_over_time(const trains *t, const lk_lag_options *o, lk_lag_result *r)
+static lk_status lag_over_time(const lk_lag_trains *t, const lk_lag_options *o, lk_lag_result *r)
 {
     lk_status st = LK_OK;
     float *histogram = NULL;
@@ -402,8 +295,8 @@ static lk_status lag_over_time(const trains *t, const lk_lag_options *o, lk_lag_
         memset(histogram, 0, (size_t)r->n_lags * sizeof *histogram);
         int64_t j = first_at_or_after(t->sound, t->n_sound, from);
         for (; j < t->n_sound && t->sound[j].t_s < to; j++)
-            add_pairs(t, t->sound[j].t_s, t->sound[j].weight, histogram);
-        smooth(t, histogram, r->map + w * r->n_lags);
+            lk_lag_add_pairs(t, t->sound[j].t_s, t->sound[j].weight, histogram);
+        lk_lag_smooth(t, histogram, r->map + w * r->n_lags);
         r->window_t_s[w] = 0.5 * (from + to);
     }
     LK_TRY(follow_path(r));
@@ -487,7 +380,7 @@ done:
     return st;
 }
 
-static void find_rival(const trains *t, lk_lag_result *r, int64_t peak)
+static void find_rival(const lk_lag_trains *t, lk_lag_result *r, int64_t peak)
 {
     const int64_t guard = 2 * t->n_kernel;
     int64_t rival = -1;
@@ -506,7 +399,7 @@ static void find_rival(const trains *t, lk_lag_result *r, int64_t peak)
 
 /* Does the lag stand without the part of the clip that speaks for it most?  A lag that holds for
  * the clip does; a chance likeness of two short rhythms does not. */
-static lk_status find_support(const trains *t, lk_lag_result *r, int64_t peak)
+static lk_status find_support(const lk_lag_trains *t, lk_lag_result *r, int64_t peak)
 {
     lk_status st = LK_OK;
     float *rest = NULL, *curve = NULL;
@@ -532,14 +425,14 @@ static lk_status find_support(const trains *t, lk_lag_result *r, int64_t peak)
     for (int64_t j = 0; j < t->n_sound; j++) {
         const int p = (int)(PARTS * (t->sound[j].t_s - t->start_s) / t->length_s);
         if ((p < 0 ? 0 : p >= PARTS ? PARTS - 1 : p) != strongest)
-            add_pairs(t, t->sound[j].t_s, t->sound[j].weight, rest);
+            lk_lag_add_pairs(t, t->sound[j].t_s, t->sound[j].weight, rest);
     }
-    smooth(t, rest, curve);
+    lk_lag_smooth(t, rest, curve);
     const int64_t near = (int64_t)(t->n_kernel * 3 / 7), n = t->n_lags;
     const int64_t from = peak - near < 0 ? 0 : peak - near;
     const int64_t to = peak + near >= n ? n - 1 : peak + near;
-    const float here = curve[from + largest(curve + from, to - from + 1)];
-    const float best = curve[largest(curve, n)];
+    const float here = curve[from + lk_lag_largest(curve + from, to - from + 1)];
+    const float best = curve[lk_lag_largest(curve, n)];
     r->support = best > 0 ? (double)here / (double)best : 0;
 done:
     lk_free(rest);
@@ -553,15 +446,15 @@ lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse
 {
     lk_status st = LK_OK;
     float *histogram = NULL;
-    trains t = {sound,
-                picture,
-                n_sound,
-                n_picture,
-                start_s,
-                end_s - start_s,
-                2 * (int64_t)ceil(o->max_lag_ms / BIN_MS) + 1,
-                0,
-                NULL};
+    lk_lag_trains t = {sound,
+                       picture,
+                       n_sound,
+                       n_picture,
+                       start_s,
+                       end_s - start_s,
+                       2 * (int64_t)ceil(o->max_lag_ms / BIN_MS) + 1,
+                       0,
+                       NULL};
     memset(r, 0, sizeof *r);
     r->lag_ms = r->lo = r->hi = r->drift_ppm = r->drift_lo = r->drift_hi = NAN;
     r->change_s = r->change_ms = r->rival_ms = NAN;
@@ -576,15 +469,15 @@ lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse
     for (int64_t i = 0; i < t.n_lags; i++)
         r->lag_axis_ms[i] = (double)(i - t.n_lags / 2) * BIN_MS;
     for (int64_t j = 0; j < n_sound; j++)
-        add_pairs(&t, sound[j].t_s, sound[j].weight, histogram);
-    smooth(&t, histogram, r->curve);
-    const int64_t peak = largest(r->curve, t.n_lags);
+        lk_lag_add_pairs(&t, sound[j].t_s, sound[j].weight, histogram);
+    lk_lag_smooth(&t, histogram, r->curve);
+    const int64_t peak = lk_lag_largest(r->curve, t.n_lags);
     r->score = r->curve[peak];
     if (!(r->score > 0))
         goto done;
     find_rival(&t, r, peak);
     LK_TRY(find_support(&t, r, peak));
-    LK_TRY(chance_level(&t, o, r->score, r));
+    LK_TRY(lk_lag_chance(&t, o, r->score, r));
     LK_TRY(lag_over_time(&t, o, r));
     LK_TRY(collect_pairs(&t, 2 * o->kernel_ms, r));
     if (r->n_pairs > 0) {

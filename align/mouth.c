@@ -20,6 +20,7 @@
 #include "align/features.h"
 #include "align/metrics.h"
 #include "align/motion.h"
+#include "align/mouth_impl.h"
 #include "align/stats.h"
 
 #include "kernels/fft.h"
@@ -31,43 +32,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CELL        4
-#define MAX_CELLS   ((LK_SMALL_WIDTH / CELL) * (LK_SMALL_HEIGHT / CELL))
-#define WINDOW_W    7
-#define WINDOW_H    6
-#define STRIDE      2
-#define N_BEST      24
-#define MAX_WINDOWS 400
-#define STRETCHES   8
-#define TREND_S     1.5
-#define RANGE_DB    40.0
-
-typedef struct mouth_state {
-    double max_lag_ms, trust_p, max_seconds, max_attack_skew;
-    int n_null;
-    int width, height, columns, rows;
-    int64_t n;
-    size_t room_times, room_motion, room_dark;
-    lk_flick *start;        /* [n] */
-    uint8_t *motion, *dark; /* [n, rows * columns]; motion in quarter levels */
-    lk_small_picture picture[2];
-} mouth_state;
-
 static const lk_option options[] = {
-    LK_OPT_DOUBLE(mouth_state, max_lag_ms, 600, 50, 2000, "search offsets up to this size"),
-    LK_OPT_DOUBLE(mouth_state, trust_p, 0.01, 0.0001, 1,
+    LK_OPT_DOUBLE(lk_mouth_state, max_lag_ms, 600, 50, 2000, "search offsets up to this size"),
+    LK_OPT_DOUBLE(lk_mouth_state, trust_p, 0.01, 0.0001, 1,
                   "answer only when chance is this unlikely"),
-    LK_OPT_DOUBLE(mouth_state, max_seconds, 120, 2, 600, "look at this much of the clip"),
-    LK_OPT_DOUBLE(mouth_state, max_attack_skew, 2.8, 0, 100,
+    LK_OPT_DOUBLE(lk_mouth_state, max_seconds, 120, 2, 600, "look at this much of the clip"),
+    LK_OPT_DOUBLE(lk_mouth_state, max_attack_skew, 2.8, 0, 100,
                   "above this the sound is struck, not spoken"),
-    LK_OPT_INT(mouth_state, n_null, 199, 19, 5000, "unrelated sounds to compare with"),
+    LK_OPT_INT(lk_mouth_state, n_null, 199, 19, 5000, "unrelated sounds to compare with"),
     LK_OPT_END};
 
 static const char *const score_names[] = {"mouth.offset_ms", "mouth.correlation", NULL};
 
 /* ---- pictures -------------------------------------------------------------------------------- */
 
-static void fill_cells(mouth_state *s, const lk_small_picture *now, const lk_small_picture *before)
+static void fill_cells(lk_mouth_state *s, const lk_small_picture *now,
+                       const lk_small_picture *before)
 {
     uint8_t *motion = s->motion + s->n * s->rows * s->columns;
     uint8_t *dark = s->dark + s->n * s->rows * s->columns;
@@ -92,7 +72,7 @@ static void fill_cells(mouth_state *s, const lk_small_picture *now, const lk_sma
 static lk_status push_frame(void *state, const lk_frame_view *frame)
 {
     lk_status st = LK_OK;
-    mouth_state *s = state;
+    lk_mouth_state *s = state;
     if (s->n > 0 && lk_flick_to_s(frame->span.start - s->start[0]) > s->max_seconds)
         return LK_OK;
     if (s->n == 0) {
@@ -114,7 +94,7 @@ done:
 
 static void clear(void *state)
 {
-    mouth_state *s = state;
+    lk_mouth_state *s = state;
     lk_free(s->start);
     lk_free(s->motion);
     lk_free(s->dark);
@@ -122,260 +102,22 @@ static void clear(void *state)
     s->motion = s->dark = NULL;
 }
 
-/* ---- signals --------------------------------------------------------------------------------- */
-
-typedef struct window {
-    int x, y;
-    double variance;
-    double *motion, *dark; /* [n], trend removed */
-} window;
-
-typedef struct sound {
-    int64_t n;
-    double t0, step;      /* seconds */
-    float *level;         /* [n] trend removed, not smoothed */
-    double *wide, *tight; /* [n] smoothed over 200 and 80 ms */
-} sound;
-
-typedef struct problem {
-    const mouth_state *s;
-    int n_windows;
-    window windows[N_BEST];
-    double *t_motion, *t_dark; /* [n] times in seconds */
-    int64_t n_lags;
-    double lag_step; /* seconds */
-    int skip;        /* stretch left out, -1 none */
-    double *x, *y;   /* [n] scratch */
-} problem;
-
-/* v minus its running mean over 2 * half + 1 values, cut at the ends. */
-static void remove_trend(double *v, int64_t n, int64_t half, double *scratch)
-{
-    double sum = 0;
-    int64_t from = 0, to = 0; /* mean over [from, to) */
-    memcpy(scratch, v, (size_t)n * sizeof *v);
-    for (int64_t i = 0; i < n; i++) {
-        while (to < n && to <= i + half)
-            sum += scratch[to++];
-        while (from < i - half)
-            sum -= scratch[from++];
-        v[i] = scratch[i] - sum / (double)(to - from);
-    }
-}
-
-/* Hann-weighted mean over +-half values; weights are renormalised at the ends. */
-static void smooth_hann(const float *v, int64_t n, int half, double *out)
-{
-    for (int64_t i = 0; i < n; i++) {
-        double sum = 0, mass = 0;
-        for (int j = -half; j <= half; j++) {
-            if (i + j < 0 || i + j >= n)
-                continue;
-            const double w = 1 + cos(3.14159265358979 * j / (half + 1));
-            sum += w * (double)v[i + j];
-            mass += w;
-        }
-        out[i] = sum / mass;
-    }
-}
-
-static void shape_sound(sound *a)
-{
-    smooth_hann(a->level, a->n, (int)lrint(0.100 / a->step), a->wide);
-    smooth_hann(a->level, a->n, (int)lrint(0.040 / a->step), a->tight);
-}
-
-static lk_status make_sound(const lk_audio_features *f, double until_s, sound *a)
-{
-    lk_status st = LK_OK;
-    double *v = NULL, *scratch = NULL;
-    a->step = lk_flick_to_s(f->step);
-    a->t0 = lk_flick_to_s(f->t0);
-    a->n = (int64_t)((until_s - a->t0) / a->step);
-    a->n = a->n > f->n ? f->n : a->n < 0 ? 0 : a->n;
-    LK_TRY(LK_NEW_ARRAY(&v, a->n + 1));
-    LK_TRY(LK_NEW_ARRAY(&scratch, a->n + 1));
-    LK_TRY(LK_NEW_ARRAY(&a->level, a->n + 1));
-    LK_TRY(LK_NEW_ARRAY(&a->wide, a->n + 1));
-    LK_TRY(LK_NEW_ARRAY(&a->tight, a->n + 1));
-    for (int64_t i = 0; i < a->n; i++)
-        v[i] = f->level_db[i];
-    const double top = a->n > 0 ? lk_quantile(v, a->n, 0.98) : 0;
-    for (int64_t i = 0; i < a->n; i++)
-        v[i] = fmax((double)f->level_db[i], top - RANGE_DB);
-    remove_trend(v, a->n, lrint(0.5 * TREND_S / a->step), scratch);
-    for (int64_t i = 0; i < a->n; i++)
-        a->level[i] = (float)v[i];
-    shape_sound(a);
-done:
-    lk_free(v);
-    lk_free(scratch);
-    return st;
-}
-
-static void clear_sound(sound *a)
-{
-    lk_free(a->level);
-    lk_free(a->wide);
-    lk_free(a->tight);
-}
-
-static double value_at(const sound *a, const double *v, double t)
-{
-    const double place = (t - a->t0) / a->step;
-    const int64_t i = (int64_t)floor(place);
-    if (i < 0 || i + 1 >= a->n)
-        return NAN;
-    return v[i] + (place - (double)i) * (v[i + 1] - v[i]);
-}
-
-/* Mean of a window's cells at every frame, the picture's typical motion taken off, trend removed.
- */
-static void read_window(const mouth_state *s, const double *typical, const uint8_t *cells,
-                        const window *w, int64_t half, double *out, double *scratch)
-{
-    for (int64_t k = 0; k < s->n; k++) {
-        const uint8_t *c = cells + k * s->rows * s->columns;
-        double sum = 0;
-        for (int j = 0; j < WINDOW_H; j++) {
-            for (int i = 0; i < WINDOW_W; i++) {
-                const double v = c[(w->y + j) * s->columns + w->x + i];
-                sum += typical ? fmax(0, v - typical[k]) : v;
-            }
-        }
-        out[k] = sum / (WINDOW_W * WINDOW_H);
-    }
-    remove_trend(out, s->n, half, scratch);
-}
-
-static int by_variance(const void *a, const void *b)
-{
-    const window *x = a, *y = b;
-    return (x->variance < y->variance) - (x->variance > y->variance);
-}
-
-static int byte_ascending(const void *a, const void *b)
-{
-    return *(const uint8_t *)a - *(const uint8_t *)b;
-}
-
-/* Half of the cells move less than this; what shakes the whole picture is in it. */
-static lk_status typical_motion(const mouth_state *s, double *typical)
-{
-    lk_status st = LK_OK;
-    const int cells = s->rows * s->columns;
-    uint8_t *copy = NULL;
-    LK_TRY(LK_NEW_ARRAY(&copy, cells));
-    for (int64_t k = 0; k < s->n; k++) {
-        memcpy(copy, s->motion + k * cells, (size_t)cells);
-        qsort(copy, (size_t)cells, 1, byte_ascending);
-        typical[k] = copy[cells / 2];
-    }
-done:
-    lk_free(copy);
-    return st;
-}
-
-static void search_area(const mouth_state *s, const lk_reference *r, int *x0, int *y0, int *x1,
-                        int *y1)
-{
-    *x0 = *y0 = 0;
-    *x1 = s->columns - WINDOW_W;
-    *y1 = s->rows - WINDOW_H;
-    if (!r || !r->has_face)
-        return;
-    /* The mouth lies in the lower half of a face. */
-    const int left = (int)(r->face.x * (float)s->columns);
-    const int right = (int)((r->face.x + r->face.width) * (float)s->columns) - WINDOW_W;
-    const int upper = (int)((r->face.y + 0.5f * r->face.height) * (float)s->rows);
-    const int lower = (int)((r->face.y + r->face.height) * (float)s->rows) - WINDOW_H + 1;
-    *x0 = left < *x1 ? left : *x1;
-    *y0 = upper < *y1 ? upper : *y1;
-    *x1 = right < *x0 ? *x0 : right < *x1 ? right : *x1;
-    *y1 = lower < *y0 ? *y0 : lower < *y1 ? lower : *y1;
-}
-
-static lk_status find_windows(const mouth_state *s, const lk_reference *r, double frame_s,
-                              problem *p)
-{
-    lk_status st = LK_OK;
-    window *all = NULL;
-    double *typical = NULL, *v = NULL, *scratch = NULL;
-    int n = 0, x0, y0, x1, y1;
-    const int64_t half = lrint(0.5 * TREND_S / frame_s);
-    LK_TRY(LK_NEW_ARRAY(&all, MAX_WINDOWS));
-    LK_TRY(LK_NEW_ARRAY(&typical, s->n));
-    LK_TRY(LK_NEW_ARRAY(&v, s->n));
-    LK_TRY(LK_NEW_ARRAY(&scratch, s->n));
-    LK_TRY(typical_motion(s, typical));
-    search_area(s, r, &x0, &y0, &x1, &y1);
-    for (int y = y0; y <= y1; y += STRIDE) {
-        for (int x = x0; x <= x1 && n < MAX_WINDOWS; x += STRIDE) {
-            window *w = &all[n++];
-            w->x = x;
-            w->y = y;
-            read_window(s, typical, s->motion, w, half, v, scratch);
-            for (int64_t k = 0; k < s->n; k++)
-                w->variance += v[k] * v[k] / (double)s->n;
-        }
-    }
-    qsort(all, (size_t)n, sizeof *all, by_variance);
-    for (int i = 0; i < n && i < N_BEST && all[i].variance > 1e-3; i++) {
-        window *w = &p->windows[p->n_windows];
-        *w = all[i];
-        w->motion = w->dark = NULL;
-        p->n_windows++;
-        LK_TRY(LK_NEW_ARRAY(&w->motion, s->n));
-        LK_TRY(LK_NEW_ARRAY(&w->dark, s->n));
-        read_window(s, typical, s->motion, w, half, w->motion, scratch);
-        read_window(s, NULL, s->dark, w, half, w->dark, scratch);
-    }
-done:
-    lk_free(all);
-    lk_free(typical);
-    lk_free(v);
-    lk_free(scratch);
-    return st;
-}
-
-/* Skewness of the change of loudness over 5 ms.  A voice rises about as fast as it falls (measured
- * 0..2.7 on read speech); what is struck rises at once and rings out (2.1..9). */
-static lk_status attack_skew(const sound *a, double *skew)
-{
-    lk_status st = LK_OK;
-    double *v = NULL, mean = 0, m2 = 0, m3 = 0;
-    const int64_t n = a->n - 1;
-    LK_TRY(LK_NEW_ARRAY(&v, a->n + 1));
-    smooth_hann(a->level, a->n, (int)lrint(0.010 / a->step), v);
-    for (int64_t i = 0; i < n; i++)
-        mean += (v[i + 1] - v[i]) / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        const double d = v[i + 1] - v[i] - mean;
-        m2 += d * d / (double)n;
-        m3 += d * d * d / (double)n;
-    }
-    *skew = m2 > 0 ? m3 / pow(m2, 1.5) : 0;
-done:
-    lk_free(v);
-    return st;
-}
-
 /* ---- correlation ----------------------------------------------------------------------------- */
 
-static bool is_left_out(const problem *p, int64_t k)
+static bool is_left_out(const lk_mouth_problem *p, int64_t k)
 {
     return p->skip >= 0 && k * STRETCHES / p->s->n == p->skip;
 }
 
 /* Sound at the frames' times plus lag, mean removed, NAN where there is none; returns its energy.
  */
-static double sample_sound(const problem *p, const sound *a, const double *v, const double *t,
-                           double lag, double *out)
+static double sample_sound(const lk_mouth_problem *p, const lk_mouth_sound *a, const double *v,
+                           const double *t, double lag, double *out)
 {
     double sum = 0, energy = 0;
     int64_t n = 0;
     for (int64_t k = 0; k < p->s->n; k++) {
-        out[k] = is_left_out(p, k) ? NAN : value_at(a, v, t[k] + lag);
+        out[k] = is_left_out(p, k) ? NAN : lk_mouth_value_at(a, v, t[k] + lag);
         if (!isnan(out[k])) {
             sum += out[k];
             n++;
@@ -404,14 +146,15 @@ static double correlate(const double *x, const double *v, int64_t n, double ener
     return energy > 0 && vv > 1e-9 ? xv / sqrt(energy * vv) : 0;
 }
 
-static double evidence(const problem *p, const sound *a, double lag, double *best_sum)
+static double evidence(const lk_mouth_problem *p, const lk_mouth_sound *a, double lag,
+                       double *best_sum)
 {
     double total = 0, mass = 0;
     const double ex = sample_sound(p, a, a->wide, p->t_motion, lag, p->x);
     const double ey = sample_sound(p, a, a->tight, p->t_dark, lag, p->y);
     *best_sum = 0;
     for (int i = 0; i < p->n_windows; i++) {
-        const window *w = &p->windows[i];
+        const lk_mouth_window *w = &p->windows[i];
         const double t =
             correlate(p->x, w->motion, p->s->n, ex) + correlate(p->y, w->dark, p->s->n, ey);
         *best_sum = fmax(*best_sum, t);
@@ -421,14 +164,14 @@ static double evidence(const problem *p, const sound *a, double lag, double *bes
     return mass > 0 ? total / mass : 0;
 }
 
-static double lag_of(const problem *p, double index)
+static double lag_of(const lk_mouth_problem *p, double index)
 {
     return (index - (double)(p->n_lags / 2)) * p->lag_step;
 }
 
 /* Lag in seconds of the largest evidence, refined by a parabola; fills curve [n_lags]. */
-static double best_lag(const problem *p, const sound *a, float *curve, double *height,
-                       double *correlation)
+static double best_lag(const lk_mouth_problem *p, const lk_mouth_sound *a, float *curve,
+                       double *height, double *correlation)
 {
     int64_t best = 0;
     double sum = 0;
@@ -450,14 +193,14 @@ static double best_lag(const problem *p, const sound *a, float *curve, double *h
 /* ---- chance ---------------------------------------------------------------------------------- */
 
 /* Sounds of the same spectrum with random phases; every second lag is enough for a maximum. */
-static lk_status chance_level(const mouth_state *s, problem *p, const sound *a, uint64_t seed,
-                              double observed, double *p_value, double *chance)
+static lk_status chance_level(const lk_mouth_state *s, lk_mouth_problem *p, const lk_mouth_sound *a,
+                              uint64_t seed, double observed, double *p_value, double *chance)
 {
     lk_status st = LK_OK;
     lk_fft *fft = NULL;
     float *bins = NULL;
     double *null = NULL;
-    sound b = {.n = a->n, .t0 = a->t0, .step = a->step};
+    lk_mouth_sound b = {.n = a->n, .t0 = a->t0, .step = a->step};
     const int n = (int)(a->n + (a->n & 1));
     LK_TRY(lk_fft_create(&fft, n));
     LK_TRY(LK_NEW_ARRAY(&bins, n + 2));
@@ -482,7 +225,7 @@ static lk_status chance_level(const mouth_state *s, problem *p, const sound *a, 
         }
         lk_fft_inverse(fft);
         memcpy(b.level, lk_fft_time(fft), (size_t)a->n * sizeof(float));
-        shape_sound(&b);
+        lk_mouth_shape_sound(&b);
         for (int64_t i = 0; i < p->n_lags; i += 2) {
             double unused = 0;
             null[r] = fmax(null[r], evidence(p, &b, lag_of(p, (double)i), &unused));
@@ -494,7 +237,7 @@ done:
     lk_fft_free(&fft);
     lk_free(bins);
     lk_free(null);
-    clear_sound(&b);
+    lk_mouth_clear_sound(&b);
     return st;
 }
 
@@ -506,7 +249,7 @@ static lk_status abstain(const char *reason, const lk_sink *sink)
 }
 
 /* Jackknife over stretches: variance (m - 1) / m * sum (x_i - mean)^2. */
-static double half_width_ms(problem *p, const sound *a, float *curve)
+static double half_width_ms(lk_mouth_problem *p, const lk_mouth_sound *a, float *curve)
 {
     double x[STRETCHES], mean = 0, sum = 0, height, correlation;
     for (int i = 0; i < STRETCHES; i++) {
@@ -520,7 +263,7 @@ static double half_width_ms(problem *p, const sound *a, float *curve)
     return 1.96 * sqrt(sum * (STRETCHES - 1) / STRETCHES);
 }
 
-static lk_status emit_curve(const problem *p, const float *curve, const lk_sink *sink)
+static lk_status emit_curve(const lk_mouth_problem *p, const float *curve, const lk_sink *sink)
 {
     lk_status st = LK_OK;
     double *axis = NULL;
@@ -533,8 +276,8 @@ done:
     return st;
 }
 
-static lk_status judge(mouth_state *s, problem *p, const sound *a, uint64_t seed,
-                       const lk_sink *sink)
+static lk_status judge(lk_mouth_state *s, lk_mouth_problem *p, const lk_mouth_sound *a,
+                       uint64_t seed, const lk_sink *sink)
 {
     lk_status st = LK_OK;
     float *curve = NULL, *scratch = NULL;
@@ -580,14 +323,14 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
                         const lk_sink *sink)
 {
     lk_status st = LK_OK;
-    mouth_state *s = state;
-    problem p = {.s = s, .skip = -1};
-    sound a = {0};
+    lk_mouth_state *s = state;
+    lk_mouth_problem p = {.s = s, .skip = -1};
+    lk_mouth_sound a = {0};
     if (s->n < 25 || s->columns < WINDOW_W || s->rows < WINDOW_H)
         return abstain("fewer than 25 frames, or a picture too small for a mouth", sink);
     const double first = lk_flick_to_s(s->start[0]), last = lk_flick_to_s(s->start[s->n - 1]);
     const double frame_s = (last - first) / (double)(s->n - 1);
-    LK_TRY(make_sound(&f->audio, last + 1, &a));
+    LK_TRY(lk_mouth_make_sound(&f->audio, last + 1, &a));
     const double length = fmin((double)a.n * a.step, last - first);
     if (length < 1.5)
         return abstain("less than 1.5 s of picture and sound", sink);
@@ -596,13 +339,13 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
         goto done;
     }
     double skew = 0;
-    LK_TRY(attack_skew(&a, &skew));
+    LK_TRY(lk_mouth_attack_skew(&a, &skew));
     if (skew > s->max_attack_skew) {
         st = abstain("the sound is struck rather than spoken: it rises far faster than it falls",
                      sink);
         goto done;
     }
-    LK_TRY(find_windows(s, reference, frame_s, &p));
+    LK_TRY(lk_mouth_find_windows(s, reference, frame_s, &p));
     if (p.n_windows == 0) {
         st = abstain("nothing moves like a mouth (still picture)", sink);
         goto done;
@@ -627,7 +370,7 @@ done:
     lk_free(p.y);
     lk_free(p.t_motion);
     lk_free(p.t_dark);
-    clear_sound(&a);
+    lk_mouth_clear_sound(&a);
     return st;
 }
 
@@ -638,7 +381,7 @@ const lk_metric lk_metric_mouth = {
     .cost = "about as much as the shared features",
     .scores = score_names,
     .options = options,
-    .state_bytes = sizeof(mouth_state),
+    .state_bytes = sizeof(lk_mouth_state),
     .needs = LK_NEED_VIDEO | LK_NEED_AUDIO | LK_NEED_ONSET | LK_NEED_FRAMES,
     .by_default = true,
     .push_frame = push_frame,
