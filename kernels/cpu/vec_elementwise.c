@@ -1,0 +1,412 @@
+/* vec_elementwise.c - kernels of kernels/ops/elementwise.c.
+ *
+ * Runs of LK_VEC_RUN elements are widened to f32 in the first-level cache, computed, and narrowed.
+ */
+#include "kernels/cpu/vec.h"
+
+#include "kernels/ops/ops_impl.h"
+
+#define RUN LK_VEC_RUN
+
+static int64_t run_units(const lk_call *c)
+{
+    return (lk_tensor_count(&c->in[0]) + RUN - 1) / RUN;
+}
+
+/* ---- add, sub, mul, div: rows in which each operand either runs along or stands still ---- */
+
+typedef struct rows {
+    lk_broadcasting s;
+    int n_outer_dims;
+    int64_t n_rows, n;      /* rows, elements a row */
+    int64_t walk_a, walk_b; /* 1: the operand runs along the row, 0: one number for all of it */
+    int64_t runs;           /* units a row */
+} rows;
+
+static rows rows_of(const lk_call *c)
+{
+    rows r = {.n = 1, .n_rows = 1, .walk_a = -1, .walk_b = -1};
+    int d;
+    lk_broadcast_shapes(&c->in[0].shape, &c->in[1].shape, &r.s);
+    for (d = r.s.out.n_dims - 1; d >= 0; d--) {
+        const int64_t wa = r.s.step_a[d] != 0, wb = r.s.step_b[d] != 0;
+        if (r.s.out.dim[d] == 1)
+            continue;
+        if (r.walk_a >= 0 && (wa != r.walk_a || wb != r.walk_b))
+            break;
+        r.walk_a = wa;
+        r.walk_b = wb;
+        r.n *= r.s.out.dim[d];
+    }
+    r.n_outer_dims = d + 1;
+    for (; d >= 0; d--)
+        r.n_rows *= r.s.out.dim[d];
+    r.walk_a = r.walk_a < 0 ? 1 : r.walk_a;
+    r.walk_b = r.walk_b < 0 ? 1 : r.walk_b;
+    r.runs = (r.n + RUN - 1) / RUN;
+    return r;
+}
+
+static int64_t binary_units(const lk_call *c)
+{
+    const rows r = rows_of(c);
+    return r.n_rows * r.runs;
+}
+
+#define BINARY_LOOP(expr)                                                                          \
+    if (r->walk_a && r->walk_b)                                                                    \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const float a = pa[i], b = pb[i];                                                      \
+            y[i] = expr;                                                                           \
+        }                                                                                          \
+    else if (r->walk_a) {                                                                          \
+        const float b = pb[0];                                                                     \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const float a = pa[i];                                                                 \
+            y[i] = expr;                                                                           \
+        }                                                                                          \
+    } else {                                                                                       \
+        const float a = pa[0];                                                                     \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const float b = pb[i];                                                                 \
+            y[i] = expr;                                                                           \
+        }                                                                                          \
+    }
+
+static void binary_run(lk_op op, const rows *r, int64_t n, const float *pa, const float *pb,
+                       float *y)
+{
+    if (op == LK_OP_ADD) {
+        BINARY_LOOP(a + b)
+    } else if (op == LK_OP_SUB) {
+        BINARY_LOOP(a - b)
+    } else if (op == LK_OP_MUL) {
+        BINARY_LOOP(a * b)
+    } else {
+        BINARY_LOOP(a / b)
+    }
+}
+
+static void binary_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const rows r = rows_of(c);
+    float buf_a[RUN], buf_b[RUN], buf_y[RUN];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t row = u / r.runs, at = u % r.runs * RUN;
+        const int64_t n = r.n - at < RUN ? r.n - at : RUN;
+        int64_t rest = row, ia = 0, ib = 0;
+        const float *a, *b;
+        float *y;
+        for (int d = r.n_outer_dims - 1; d >= 0; d--) {
+            ia += rest % r.s.out.dim[d] * r.s.step_a[d];
+            ib += rest % r.s.out.dim[d] * r.s.step_b[d];
+            rest /= r.s.out.dim[d];
+        }
+        a = lk_run_in(&c->in[0], ia + at * r.walk_a, r.walk_a ? n : 1, buf_a);
+        b = lk_run_in(&c->in[1], ib + at * r.walk_b, r.walk_b ? n : 1, buf_b);
+        y = lk_run_out(&c->out[0], row * r.n + at, buf_y);
+        binary_run(c->node->op, &r, n, a, b, y);
+        lk_run_end(&c->out[0], row * r.n + at, n, y);
+    }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_add) = {.phase = {{binary_units, binary_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_sub) = {.phase = {{binary_units, binary_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_mul) = {.phase = {{binary_units, binary_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_div) = {.phase = {{binary_units, binary_range}}};
+
+/* ---- unary ---- */
+
+#define GELU_TANH_ARG(x) (0.7978845608f * ((x) + 0.044715f * (x) * (x) * (x)))
+
+#define EACH(kind, expr)                                                                           \
+    case LK_##kind:                                                                                \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const float x = px[i];                                                                 \
+            y[i] = expr;                                                                           \
+        }                                                                                          \
+        return;
+
+static void unary_run(lk_unary_kind kind, float a, float b, int64_t n, const float *px, float *y)
+{
+    switch (kind) {
+        EACH(AFFINE, a * x + b)
+        EACH(EXP, lk_expf(x))
+        EACH(LOG, lk_logf(x))
+        EACH(SQRT, __builtin_sqrtf(x))
+        EACH(RSQRT, 1.0f / __builtin_sqrtf(x))
+        EACH(RECIPROCAL, 1.0f / x)
+        EACH(SQUARE, x * x)
+        EACH(ABS, __builtin_fabsf(x))
+        EACH(SIN, lk_sinf(x))
+        EACH(COS, lk_cosf(x))
+        EACH(TANH, lk_tanhf(x))
+        EACH(SIGMOID, lk_sigmoidf(x))
+        EACH(SOFTPLUS, (x > 0 ? x : 0) + lk_logf(1.0f + lk_expf(-__builtin_fabsf(x))))
+        EACH(RELU, x > 0 ? x : 0)
+        EACH(LEAKY_RELU, x > 0 ? x : a * x)
+        EACH(GELU, 0.5f * x * (1.0f + lk_erff(x * 0.7071067812f)))
+        EACH(GELU_TANH, x * lk_sigmoidf(2.0f * GELU_TANH_ARG(x)))
+        EACH(SILU, x * lk_sigmoidf(x))
+        EACH(CLAMP, x < a ? a : x > b ? b : x)
+        EACH(HUBER, __builtin_fabsf(x) <= a ? 0.5f * x * x : a * (__builtin_fabsf(x) - 0.5f * a))
+    case LK_N_UNARY_KINDS:
+        break;
+    }
+}
+#undef EACH
+
+#define EACH(kind, expr)                                                                           \
+    case LK_##kind:                                                                                \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            const float x = px[i];                                                                 \
+            dx[i] = dy[i] * (expr);                                                                \
+        }                                                                                          \
+        return;
+
+static inline float gelu_slope(float x)
+{
+    return 0.5f * (1.0f + lk_erff(x * 0.7071067812f)) + x * 0.3989422804f * lk_expf(-0.5f * x * x);
+}
+
+static inline float gelu_tanh_slope(float x)
+{
+    const float s = lk_sigmoidf(2.0f * GELU_TANH_ARG(x));
+    return s + x * 2.0f * s * (1.0f - s) * 0.7978845608f * (1.0f + 0.134145f * x * x);
+}
+
+static inline float silu_slope(float x)
+{
+    const float s = lk_sigmoidf(x);
+    return s * (1.0f + x * (1.0f - s));
+}
+
+static inline float tanh_slope(float x)
+{
+    const float t = lk_tanhf(x);
+    return 1.0f - t * t;
+}
+
+static inline float sigmoid_slope(float x)
+{
+    const float s = lk_sigmoidf(x);
+    return s * (1.0f - s);
+}
+
+static void unary_grad_run(lk_unary_kind kind, float a, float b, int64_t n, const float *px,
+                           const float *dy, float *dx)
+{
+    switch (kind) {
+        EACH(AFFINE, a + 0 * x)
+        EACH(EXP, lk_expf(x))
+        EACH(LOG, 1.0f / x)
+        EACH(SQRT, 0.5f / __builtin_sqrtf(x))
+        EACH(RSQRT, -0.5f / (x * __builtin_sqrtf(x)))
+        EACH(RECIPROCAL, -1.0f / (x * x))
+        EACH(SQUARE, 2.0f * x)
+        EACH(ABS, x > 0 ? 1.0f : x < 0 ? -1.0f : 0.0f)
+        EACH(SIN, lk_cosf(x))
+        EACH(COS, -lk_sinf(x))
+        EACH(TANH, tanh_slope(x))
+        EACH(SIGMOID, sigmoid_slope(x))
+        EACH(SOFTPLUS, lk_sigmoidf(x))
+        EACH(RELU, x > 0 ? 1.0f : 0.0f)
+        EACH(LEAKY_RELU, x > 0 ? 1.0f : a)
+        EACH(GELU, gelu_slope(x))
+        EACH(GELU_TANH, gelu_tanh_slope(x))
+        EACH(SILU, silu_slope(x))
+        EACH(CLAMP, x < a || x > b ? 0.0f : 1.0f)
+        EACH(HUBER, x < -a ? -a : x > a ? a : x)
+    case LK_N_UNARY_KINDS:
+        break;
+    }
+}
+#undef EACH
+
+static void unary_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t total = lk_tensor_count(&c->in[0]);
+    const float a = (float)c->node->attr.unary.a, b = (float)c->node->attr.unary.b;
+    float buf_x[RUN], buf_y[RUN];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
+        const float *x = lk_run_in(&c->in[0], at, n, buf_x);
+        float *y = lk_run_out(&c->out[0], at, buf_y);
+        unary_run(c->node->attr.unary.kind, a, b, n, x, y);
+        lk_run_end(&c->out[0], at, n, y);
+    }
+}
+
+static void unary_grad_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t total = lk_tensor_count(&c->in[0]);
+    const float a = (float)c->node->attr.unary.a, b = (float)c->node->attr.unary.b;
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
+        const float *x = lk_run_in(&c->in[0], at, n, buf_x);
+        const float *dy = lk_run_in(&c->in[1], at, n, buf_d);
+        float *dx = lk_run_out(&c->out[0], at, buf_y);
+        unary_grad_run(c->node->attr.unary.kind, a, b, n, x, dy, dx);
+        lk_run_end(&c->out[0], at, n, dx);
+    }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_unary) = {.phase = {{run_units, unary_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_unary_grad) = {.phase = {{run_units, unary_grad_range}}};
+
+/* ---- snake ---- */
+
+static void snake_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n_ch = lk_last(&c->in[0].shape);
+    const float *alpha = c->in[1].data;
+    float buf_x[RUN], buf_y[RUN];
+    for (int64_t row = first; row < end; row++)
+        for (int64_t at = 0; at < n_ch; at += RUN) {
+            const int64_t n = n_ch - at < RUN ? n_ch - at : RUN;
+            const float *x = lk_run_in(&c->in[0], row * n_ch + at, n, buf_x);
+            float *y = lk_run_out(&c->out[0], row * n_ch + at, buf_y);
+            for (int64_t i = 0; i < n; i++) {
+                const float a = alpha[at + i], s = lk_sinf(a * x[i]);
+                y[i] = x[i] + s * s / a;
+            }
+            lk_run_end(&c->out[0], row * n_ch + at, n, y);
+        }
+}
+
+static int64_t row_units(const lk_call *c)
+{
+    return lk_rows(&c->in[0].shape);
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_snake) = {.phase = {{row_units, snake_range}}};
+
+/* dalpha is summed over SPLIT fixed parts of the rows, and the parts in order. */
+#define SPLIT 64
+
+static lk_status snake_grad_prepare(lk_call *c, size_t *work_bytes)
+{
+    *work_bytes = SPLIT * (size_t)lk_last(&c->in[0].shape) * sizeof(float);
+    return LK_OK;
+}
+
+static int64_t split_units(const lk_call *c)
+{
+    (void)c;
+    return SPLIT;
+}
+
+static void snake_grad_row(const lk_call *c, int64_t row, float *sum)
+{
+    const int64_t n_ch = lk_last(&c->in[0].shape);
+    const float *alpha = c->in[1].data;
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
+    for (int64_t at = 0; at < n_ch; at += RUN) {
+        const int64_t n = n_ch - at < RUN ? n_ch - at : RUN;
+        const float *x = lk_run_in(&c->in[0], row * n_ch + at, n, buf_x);
+        const float *dy = lk_run_in(&c->in[2], row * n_ch + at, n, buf_d);
+        float *dx = c->out[0].data ? lk_run_out(&c->out[0], row * n_ch + at, buf_y) : buf_y;
+        for (int64_t i = 0; i < n; i++) {
+            const float a = alpha[at + i], s = lk_sinf(a * x[i]), d = dy[i];
+            const float s2 = 2.0f * s * lk_cosf(a * x[i]);
+            sum[at + i] += d * (x[i] * s2 - s * s / a) / a;
+            dx[i] = d * (1.0f + s2);
+        }
+        if (c->out[0].data)
+            lk_run_end(&c->out[0], row * n_ch + at, n, dx);
+    }
+}
+
+static void snake_grad_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n_ch = lk_last(&c->in[0].shape), n_rows = lk_rows(&c->in[0].shape);
+    for (int64_t u = first; u < end; u++) {
+        float *sum = (float *)c->work + u * n_ch;
+        memset(sum, 0, (size_t)n_ch * sizeof *sum);
+        for (int64_t row = n_rows * u / SPLIT; row < n_rows * (u + 1) / SPLIT; row++)
+            snake_grad_row(c, row, sum);
+    }
+}
+
+static void snake_grad_finish(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n_ch = lk_last(&c->in[0].shape);
+    float *da = c->out[1].data;
+    (void)first;
+    (void)end;
+    for (int64_t i = 0; da && i < n_ch; i++)
+        da[i] = 0;
+    for (int64_t u = 0; da && u < SPLIT; u++)
+        for (int64_t i = 0; i < n_ch; i++)
+            da[i] += ((const float *)c->work)[u * n_ch + i];
+}
+
+static int64_t one_unit(const lk_call *c)
+{
+    (void)c;
+    return 1;
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_snake_grad) = {
+    .prepare = snake_grad_prepare,
+    .phase = {{split_units, snake_grad_range}, {one_unit, snake_grad_finish}}};
+
+/* ---- gated_add ---- */
+
+static void gated_add_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n_ch = lk_last(&c->in[0].shape);
+    const int64_t sample_rows = lk_rows(&c->in[0].shape) / c->in[0].shape.dim[0];
+    float buf_x[RUN], buf_g[RUN], buf_v[RUN], buf_y[RUN];
+    for (int64_t row = first; row < end; row++)
+        for (int64_t at = 0; at < n_ch; at += RUN) {
+            const int64_t n = n_ch - at < RUN ? n_ch - at : RUN;
+            const float *x = lk_run_in(&c->in[0], row * n_ch + at, n, buf_x);
+            const float *gate = lk_run_in(&c->in[1], row / sample_rows * n_ch + at, n, buf_g);
+            const float *v = lk_run_in(&c->in[2], row * n_ch + at, n, buf_v);
+            float *y = lk_run_out(&c->out[0], row * n_ch + at, buf_y);
+            for (int64_t i = 0; i < n; i++)
+                y[i] = x[i] + gate[i] * v[i];
+            lk_run_end(&c->out[0], row * n_ch + at, n, y);
+        }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_gated_add) = {.phase = {{row_units, gated_add_range}}};
+
+/* ---- cast, param_grad ---- */
+
+static void cast_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t total = lk_tensor_count(&c->in[0]);
+    const lk_dtype from = c->in[0].dtype, to = c->out[0].dtype;
+    const int floats = (from == LK_F32 || from == LK_BF16) && (to == LK_F32 || to == LK_BF16);
+    float buffer[RUN];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
+        if (floats)
+            lk_store(to, c->out[0].data, at, n, lk_run_in(&c->in[0], at, n, buffer));
+        else
+            lk_convert(to, (char *)c->out[0].data + (size_t)at * lk_dtype_bytes(to), from,
+                       (const char *)c->in[0].data + (size_t)at * lk_dtype_bytes(from), n);
+    }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_cast) = {.phase = {{run_units, cast_range}}};
+
+static void param_grad_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t total = lk_tensor_count(&c->in[0]);
+    const float *in = c->in[0].data;
+    float *out = c->out[0].data;
+    const int64_t from = first * RUN, to = end * RUN < total ? end * RUN : total;
+    if (out == in)
+        return;
+    if (c->graph->config.accumulate)
+        for (int64_t i = from; i < to; i++)
+            out[i] += in[i];
+    else
+        memcpy(out + from, in + from, (size_t)(to - from) * sizeof *out);
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_param_grad) = {.phase = {{run_units, param_grad_range}}};

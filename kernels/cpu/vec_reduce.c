@@ -1,0 +1,171 @@
+/* vec_reduce.c - kernels of kernels/ops/reduce.c. */
+#include "kernels/cpu/vec.h"
+
+#include "kernels/ops/ops_impl.h"
+
+/* ---- sum ----
+ *
+ * The dimensions are joined into [.., kept, gone, kept, gone, ..].  Two shapes cover what models
+ * do: rows summed to a number each (gone last) and rows summed onto each other (kept last); the
+ * latter in SPLIT fixed parts, added up in order.  Anything else takes the general loop. */
+#define SPLIT 64
+
+typedef struct folded {
+    int n;
+    int64_t size[LK_MAX_DIMS];
+    int gone[LK_MAX_DIMS];
+} folded;
+
+static folded fold(const lk_call *c)
+{
+    folded f = {0};
+    const lk_shape *s = &c->in[0].shape;
+    for (int d = 0; d < s->n_dims; d++) {
+        const int gone = c->node->attr.sum.axes >> d & 1;
+        if (s->dim[d] == 1)
+            continue;
+        if (f.n && f.gone[f.n - 1] == gone)
+            f.size[f.n - 1] *= s->dim[d];
+        else {
+            f.size[f.n] = s->dim[d];
+            f.gone[f.n++] = gone;
+        }
+    }
+    return f;
+}
+
+/* [a kept, b gone, c kept], b and c possibly 1; 0 when the dimensions alternate further. */
+static int as_three(const folded *f, int64_t *a, int64_t *b, int64_t *c)
+{
+    int i = 0;
+    *a = *b = *c = 1;
+    if (i < f->n && !f->gone[i])
+        *a = f->size[i++];
+    if (i < f->n && f->gone[i])
+        *b = f->size[i++];
+    if (i < f->n && !f->gone[i])
+        *c = f->size[i++];
+    return i == f->n;
+}
+
+static int64_t parts(int64_t b)
+{
+    return b < SPLIT ? (b < 1 ? 1 : b) : SPLIT;
+}
+
+static lk_status sum_prepare(lk_call *c, size_t *work_bytes)
+{
+    const folded f = fold(c);
+    int64_t a, b, n;
+    *work_bytes = 0;
+    if (as_three(&f, &a, &b, &n))
+        *work_bytes = (size_t)(a * parts(b) * n) * sizeof(float);
+    return LK_OK;
+}
+
+static int64_t sum_units(const lk_call *c)
+{
+    const folded f = fold(c);
+    int64_t a, b, n;
+    return as_three(&f, &a, &b, &n) ? a * parts(b) : 1;
+}
+
+/* Pairs of partial sums keep long sums accurate without double arithmetic. */
+static float sum_line(const lk_tensor *t, int64_t at, int64_t n)
+{
+    float buffer[LK_VEC_RUN];
+    double total = 0;
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        const float *x = lk_run_in(t, at + i, k, buffer);
+        float s = 0;
+#pragma omp simd reduction(+ : s)
+        for (int64_t j = 0; j < k; j++)
+            s += x[j];
+        total += (double)s;
+    }
+    return (float)total;
+}
+
+static void sum_rows(const lk_call *c, int64_t at, int64_t n_rows, int64_t n, float *y)
+{
+    float buffer[LK_VEC_RUN];
+    for (int64_t col = 0; col < n; col += LK_VEC_RUN) {
+        const int64_t k = n - col < LK_VEC_RUN ? n - col : LK_VEC_RUN;
+        memset(y + col, 0, (size_t)k * sizeof *y);
+        for (int64_t r = 0; r < n_rows; r++) {
+            const float *x = lk_run_in(&c->in[0], at + r * n + col, k, buffer);
+            for (int64_t j = 0; j < k; j++)
+                y[col + j] += x[j];
+        }
+    }
+}
+
+static void sum_general(const lk_call *c)
+{
+    const lk_shape *s = &c->in[0].shape;
+    float *y = c->out[0].data;
+    memset(y, 0, lk_tensor_bytes(&c->out[0]));
+    for (int64_t i = 0; i < lk_shape_count(s); i++) {
+        int64_t rest = i, at = 0, step = 1;
+        float x;
+        for (int d = s->n_dims - 1; d >= 0; d--) {
+            const int gone = c->node->attr.sum.axes >> d & 1;
+            at += gone ? 0 : rest % s->dim[d] * step;
+            step *= gone ? 1 : s->dim[d];
+            rest /= s->dim[d];
+        }
+        lk_load(c->in[0].dtype, c->in[0].data, i, 1, &x);
+        y[at] += x;
+    }
+}
+
+static void sum_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const folded f = fold(c);
+    int64_t a, b, n;
+    if (!as_three(&f, &a, &b, &n)) {
+        sum_general(c);
+        return;
+    }
+    for (int64_t u = first; u < end; u++) {
+        const int64_t row = u / parts(b), p = u % parts(b);
+        const int64_t from = b * p / parts(b), to = b * (p + 1) / parts(b);
+        float *part = (float *)c->work + u * n;
+        if (n == 1)
+            part[0] = sum_line(&c->in[0], row * b + from, to - from);
+        else
+            sum_rows(c, (row * b + from) * n, to - from, n, part);
+    }
+}
+
+static void sum_finish(const lk_call *c, int64_t first, int64_t end)
+{
+    const folded f = fold(c);
+    const float scale = (float)c->node->attr.sum.scale;
+    float *y = c->out[0].data;
+    int64_t a, b, n;
+    (void)first;
+    (void)end;
+    if (!as_three(&f, &a, &b, &n)) {
+        for (int64_t i = 0; i < lk_tensor_count(&c->out[0]); i++)
+            y[i] *= scale;
+        return;
+    }
+    for (int64_t row = 0; row < a; row++)
+        for (int64_t j = 0; j < n; j++) {
+            double s = 0;
+            for (int64_t p = 0; p < parts(b); p++)
+                s += (double)((const float *)c->work)[(row * parts(b) + p) * n + j];
+            y[row * n + j] = scale * (float)s;
+        }
+}
+
+static int64_t one_unit(const lk_call *c)
+{
+    (void)c;
+    return 1;
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_sum) = {
+    .prepare = sum_prepare, .phase = {{sum_units, sum_range}, {one_unit, sum_finish}}};

@@ -1,0 +1,115 @@
+/* vec_shape.c - kernels of kernels/ops/shape.c. */
+#include "kernels/cpu/vec.h"
+
+#include "kernels/ops/ops_impl.h"
+
+/* ---- permute, slice, pad, concat, broadcast ---- */
+
+/* A unit is one innermost line of a box; dimensions that continue each other are joined first. */
+static lk_box_copy joined(lk_box_copy b)
+{
+    lk_box_copy r = {.from_at = b.from_at, .to_at = b.to_at};
+    for (int d = 0; d < b.n_dims; d++) {
+        const int k = r.n_dims - 1;
+        if (b.size[d] == 1)
+            continue;
+        if (k >= 0 && r.from_step[k] == b.from_step[d] * b.size[d] &&
+            r.to_step[k] == b.to_step[d] * b.size[d]) {
+            r.size[k] *= b.size[d];
+            r.from_step[k] = b.from_step[d];
+            r.to_step[k] = b.to_step[d];
+            continue;
+        }
+        r.size[r.n_dims] = b.size[d];
+        r.from_step[r.n_dims] = b.from_step[d];
+        r.to_step[r.n_dims++] = b.to_step[d];
+    }
+    if (r.n_dims == 0) {
+        r.n_dims = 1;
+        r.size[0] = r.from_step[0] = r.to_step[0] = 1;
+        for (int d = 0; d < b.n_dims; d++)
+            r.size[0] *= b.size[d];
+    }
+    return r;
+}
+
+static int64_t lines(const lk_box_copy *b)
+{
+    int64_t n = 1;
+    for (int d = 0; d + 1 < b->n_dims; d++)
+        n *= b->size[d];
+    return b->size[b->n_dims - 1] ? n : 0;
+}
+
+static int64_t box_units(const lk_call *c)
+{
+    int64_t n = 0;
+    for (int k = 0; k < c->node->n_in; k++) {
+        const lk_box_copy b = joined(lk_box_copy_of(c, k));
+        n += lines(&b);
+    }
+    return n;
+}
+
+static void copy_line(size_t bytes, char *to, int64_t to_step, const char *from, int64_t from_step,
+                      int64_t n)
+{
+    if (from_step == 1 && to_step == 1) {
+        memcpy(to, from, (size_t)n * bytes);
+    } else if (bytes == 4) {
+        uint32_t *y = (uint32_t *)to;
+        const uint32_t *x = (const uint32_t *)from;
+        for (int64_t i = 0; i < n; i++)
+            y[i * to_step] = x[i * from_step];
+    } else if (bytes == 2) {
+        uint16_t *y = (uint16_t *)to;
+        const uint16_t *x = (const uint16_t *)from;
+        for (int64_t i = 0; i < n; i++)
+            y[i * to_step] = x[i * from_step];
+    } else {
+        for (int64_t i = 0; i < n; i++)
+            memcpy(to + i * to_step * (int64_t)bytes, from + i * from_step * (int64_t)bytes, bytes);
+    }
+}
+
+static void box_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t bytes = (int64_t)lk_dtype_bytes(c->out[0].dtype);
+    int64_t before = 0;
+    for (int k = 0; k < c->node->n_in; k++) {
+        const lk_box_copy b = joined(lk_box_copy_of(c, k));
+        const int64_t n = lines(&b), last = b.n_dims - 1;
+        const int64_t from_u = first > before ? first - before : 0;
+        const int64_t to_u = end - before < n ? end - before : n;
+        for (int64_t u = from_u; u < to_u; u++) {
+            int64_t rest = u, from = b.from_at, to = b.to_at;
+            for (int64_t d = last - 1; d >= 0; d--) {
+                from += rest % b.size[d] * b.from_step[d];
+                to += rest % b.size[d] * b.to_step[d];
+                rest /= b.size[d];
+            }
+            copy_line((size_t)bytes, (char *)c->out[0].data + to * bytes, b.to_step[last],
+                      (const char *)c->in[k].data + from * bytes, b.from_step[last], b.size[last]);
+        }
+        before += n;
+    }
+}
+
+static int64_t zero_units(const lk_call *c)
+{
+    return (int64_t)((lk_tensor_bytes(&c->out[0]) + 4095) / 4096);
+}
+
+static void zero_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const size_t total = lk_tensor_bytes(&c->out[0]), from = (size_t)first * 4096;
+    const size_t to = (size_t)end * 4096 < total ? (size_t)end * 4096 : total;
+    memset((char *)c->out[0].data + from, 0, to - from);
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_permute) = {.phase = {{box_units, box_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_slice) = {.phase = {{box_units, box_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_concat) = {.phase = {{box_units, box_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_broadcast) = {.phase = {{box_units, box_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_pad) = {
+    .phase = {{zero_units, zero_range}, {box_units, box_range}}};
