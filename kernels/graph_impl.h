@@ -66,7 +66,9 @@ typedef union lk_attr {
     } norm;
     struct {
         int trans_a, trans_b;
-        lk_unary_kind act; /* LK_N_UNARY_KINDS: none */
+        int to_f32; /* the result is f32 whatever the operands are */
+        int has_act;
+        lk_unary_kind act;
         double act_a;
     } matmul;
     lk_conv_attr conv;

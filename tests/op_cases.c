@@ -135,6 +135,80 @@ SUM(ends, LK_SHAPE(7, 5, 9, 4), 9u)
 SUM(all, LK_SHAPE(5, 1000), 3u)
 SUM(empty, LK_SHAPE(0, 3), 1u)
 
+/* ---- matmul ---- */
+
+#define PRODUCT(name, shape_a, shape_b, ta, tb)                                                    \
+    static lk_var matmul_##name(op_case_build *b)                                                  \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape_a, -1, 1);                                            \
+        return lk_matmul(b->g, x, case_input(b, shape_b, -1, 1), ta, tb);                          \
+    }
+PRODUCT(nn, LK_SHAPE(7, 33), LK_SHAPE(33, 70), 0, 0)
+PRODUCT(tn, LK_SHAPE(33, 7), LK_SHAPE(33, 70), 1, 0)
+PRODUCT(nt, LK_SHAPE(7, 33), LK_SHAPE(70, 33), 0, 1)
+PRODUCT(tt, LK_SHAPE(33, 7), LK_SHAPE(70, 33), 1, 1)
+PRODUCT(batched, LK_SHAPE(2, 3, 5, 8), LK_SHAPE(2, 3, 8, 6), 0, 0)
+PRODUCT(batched_tt, LK_SHAPE(4, 8, 5), LK_SHAPE(4, 6, 8), 1, 1)
+PRODUCT(shared, LK_SHAPE(2, 5, 8), LK_SHAPE(8, 6), 0, 0)
+PRODUCT(long, LK_SHAPE(300, 64), LK_SHAPE(64, 48), 0, 0)
+PRODUCT(deep, LK_SHAPE(40, 2000), LK_SHAPE(2000, 24), 0, 0)
+PRODUCT(empty, LK_SHAPE(0, 4), LK_SHAPE(4, 3), 0, 0)
+PRODUCT(vector, LK_SHAPE(1, 1), LK_SHAPE(1, 1), 0, 0)
+
+static lk_var linear_case(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(2, 9, 20), -1, 1);
+    const lk_var w = case_input(b, LK_SHAPE(30, 20), -1, 1);
+    return lk_linear(b->g, x, w, case_input_f32(b, LK_SHAPE(30), -1, 1));
+}
+
+/* ---- conv ---- */
+
+#define CONV(name, shape_x, shape_w, ...)                                                          \
+    static lk_var conv_##name(op_case_build *b)                                                    \
+    {                                                                                              \
+        const lk_conv_options o = {__VA_ARGS__};                                                   \
+        const lk_var x = case_input(b, shape_x, -1, 1);                                            \
+        const lk_var w = case_input(b, shape_w, -1, 1);                                            \
+        const lk_var bias = case_input_f32(b, LK_SHAPE(lk_var_dim(b->g, w, 0)), -1, 1);            \
+        return lk_conv(b->g, x, w, bias, &o);                                                      \
+    }
+CONV(1d, LK_SHAPE(2, 20, 5), LK_SHAPE(7, 3, 5), .pad_lo = {1}, .pad_hi = {1})
+CONV(causal, LK_SHAPE(1, 33, 16), LK_SHAPE(16, 7, 16), .dilation = {3}, .pad_lo = {18})
+CONV(stride, LK_SHAPE(3, 40, 6), LK_SHAPE(8, 8, 6), .stride = {4}, .pad_lo = {2}, .pad_hi = {1})
+CONV(one_in, LK_SHAPE(2, 50, 1), LK_SHAPE(32, 7, 1), .pad_lo = {3}, .pad_hi = {3})
+CONV(depthwise, LK_SHAPE(2, 19, 32), LK_SHAPE(32, 7, 1), .pad_lo = {6}, .groups = 32)
+CONV(groups, LK_SHAPE(2, 9, 12), LK_SHAPE(8, 3, 3), .groups = 4)
+CONV(2d, LK_SHAPE(2, 9, 11, 3), LK_SHAPE(5, 3, 3, 3), .stride = {2, 1}, .pad_lo = {1, 1},
+     .pad_hi = {1, 2})
+CONV(point, LK_SHAPE(2, 6, 6, 17), LK_SHAPE(19, 1, 1, 17), .groups = 1)
+CONV(depthwise_2d, LK_SHAPE(2, 8, 9, 16), LK_SHAPE(16, 5, 5, 1), .pad_lo = {2, 2}, .pad_hi = {2, 2},
+     .groups = 16)
+CONV(3d, LK_SHAPE(2, 5, 6, 7, 3), LK_SHAPE(8, 3, 3, 3, 3), .pad_lo = {2, 1, 1}, .pad_hi = {0, 1, 1})
+CONV(batch, LK_SHAPE(11, 6, 4), LK_SHAPE(4, 3, 4), .pad_lo = {2})
+CONV(long, LK_SHAPE(1, 403, 8), LK_SHAPE(12, 8, 8), .stride = {4}, .pad_lo = {4}, .pad_hi = {3})
+CONV(long_dilated, LK_SHAPE(1, 600, 8), LK_SHAPE(8, 7, 8), .dilation = {9}, .pad_lo = {54})
+CONV(sparse, LK_SHAPE(2, 300, 4), LK_SHAPE(4, 2, 4), .stride = {5}, .pad_lo = {1}, .pad_hi = {2})
+CONV(tall, LK_SHAPE(1, 70, 20, 3), LK_SHAPE(16, 3, 3, 3), .stride = {2, 2}, .pad_lo = {1, 1},
+     .pad_hi = {1, 1})
+CONV(uneven, LK_SHAPE(2, 10, 4), LK_SHAPE(4, 3, 4), .stride = {4})
+
+static lk_var conv_transposed_case(op_case_build *b)
+{
+    const lk_conv_options o = {.stride = {4}, .pad_lo = {2}, .pad_hi = {2}};
+    const lk_var x = case_input(b, LK_SHAPE(2, 9, 6), -1, 1);
+    const lk_var w = case_input(b, LK_SHAPE(6, 8, 5), -1, 1);
+    return lk_conv_transposed(b->g, x, w, case_input_f32(b, LK_SHAPE(5), -1, 1), &o, NULL);
+}
+
+static lk_var conv_transposed_sized(op_case_build *b)
+{
+    const lk_conv_options o = {.stride = {2, 2}, .pad_lo = {1, 1}, .pad_hi = {1, 1}};
+    const lk_var x = case_input(b, LK_SHAPE(2, 3, 4, 6), -1, 1);
+    const lk_var w = case_input(b, LK_SHAPE(6, 3, 3, 5), -1, 1);
+    return lk_conv_transposed(b->g, x, w, LK_NONE, &o, (const int64_t[]){6, 7});
+}
+
 /* Operations that only gradients record are tested through the ones that record them. */
 const op_case op_cases[] = {
     {LK_OP_ADD, "same", add_same},
@@ -171,5 +245,35 @@ const op_case op_cases[] = {
     {LK_OP_SUM, "ends", sum_ends},
     {LK_OP_SUM, "all", sum_all},
     {LK_OP_SUM, "empty", sum_empty},
+    {LK_OP_MATMUL, "nn", matmul_nn},
+    {LK_OP_MATMUL, "tn", matmul_tn},
+    {LK_OP_MATMUL, "nt", matmul_nt},
+    {LK_OP_MATMUL, "tt", matmul_tt},
+    {LK_OP_MATMUL, "batched", matmul_batched},
+    {LK_OP_MATMUL, "batched_tt", matmul_batched_tt},
+    {LK_OP_MATMUL, "shared", matmul_shared},
+    {LK_OP_MATMUL, "long", matmul_long},
+    {LK_OP_MATMUL, "deep", matmul_deep},
+    {LK_OP_MATMUL, "empty", matmul_empty},
+    {LK_OP_MATMUL, "vector", matmul_vector},
+    {LK_OP_MATMUL, "linear", linear_case},
+    {LK_OP_CONV, "1d", conv_1d},
+    {LK_OP_CONV, "causal", conv_causal},
+    {LK_OP_CONV, "stride", conv_stride},
+    {LK_OP_CONV, "one_in", conv_one_in},
+    {LK_OP_CONV, "depthwise", conv_depthwise},
+    {LK_OP_CONV, "groups", conv_groups},
+    {LK_OP_CONV, "2d", conv_2d},
+    {LK_OP_CONV, "point", conv_point},
+    {LK_OP_CONV, "depthwise_2d", conv_depthwise_2d},
+    {LK_OP_CONV, "3d", conv_3d},
+    {LK_OP_CONV, "batch", conv_batch},
+    {LK_OP_CONV, "long", conv_long},
+    {LK_OP_CONV, "long_dilated", conv_long_dilated},
+    {LK_OP_CONV, "sparse", conv_sparse},
+    {LK_OP_CONV, "tall", conv_tall},
+    {LK_OP_CONV, "uneven", conv_uneven},
+    {LK_OP_CONV_DX, "", conv_transposed_case},
+    {LK_OP_CONV_DX, "sized", conv_transposed_sized},
 };
 const int n_op_cases = (int)(sizeof op_cases / sizeof op_cases[0]);

@@ -243,15 +243,16 @@ static void check_backend(const op_case *c, lk_dtype dtype)
     lk_graph_free(&ours.b.g);
 }
 
+/* Compiled and run with 1, 2 and 3 threads. */
 static void check_threads(const op_case *c, lk_dtype dtype)
 {
-    instance t;
     double *one[MAX_RESULTS] = {0};
     int64_t n = 0;
-    build(&t, c, lk_backend_cpu(), dtype);
-    set_inputs(&t);
     for (int threads = 1; threads <= 3; threads++) {
+        instance t;
         lk_threads_set(threads);
+        build(&t, c, lk_backend_cpu(), dtype);
+        set_inputs(&t);
         CHECK_OK(lk_graph_run(t.b.g, 1));
         for (int i = 0; i < t.n_results; i++) {
             double *x = result(&t, i, &n);
@@ -264,10 +265,10 @@ static void check_threads(const op_case *c, lk_dtype dtype)
                          c->name, lk_dtype_name(dtype), i, threads);
             lk_free(x);
         }
+        lk_graph_free(&t.b.g);
     }
-    for (int i = 0; i < t.n_results; i++)
+    for (int i = 0; i < MAX_RESULTS; i++)
         lk_free(one[i]);
-    lk_graph_free(&t.b.g);
 }
 
 static void test_every_operation_has_a_case(void **state)
@@ -313,6 +314,15 @@ static void test_levels(void **state)
     CHECK_OK(lk_cpu_level_set(lk_cpu_level_best()));
 }
 
+/* The products and convolutions of our own that builds without oneDNN use. */
+static void test_own_products(void **state)
+{
+    (void)state;
+    lk_cpu_use_onednn(0);
+    test_levels(NULL);
+    lk_cpu_use_onednn(1);
+}
+
 static void test_threads(void **state)
 {
     const int before = lk_threads();
@@ -330,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_every_operation_has_a_case),
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_own_products),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* backend.c - the CPU backend: memory, choice of instruction set, sharing out of work. */
 #include "kernels/cpu/cpu.h"
 
+#include "kernels/cpu/vec_table.h"
+
 #include "kernels/mem.h"
 #include "kernels/thread.h"
 
@@ -112,6 +114,38 @@ const lk_cpu_kernel *lk_cpu_find(lk_op op)
         return avx2_table[op];
 #endif
     return base_table[op];
+}
+
+extern const lk_vec_table lk_vec_functions_base;
+#ifdef LK_CPU_X86_LEVELS
+extern const lk_vec_table lk_vec_functions_avx2, lk_vec_functions_avx512;
+#endif
+
+const lk_vec_table *lk_vec_now(void)
+{
+#ifdef LK_CPU_X86_LEVELS
+    if (lk_cpu_level_now() == LK_CPU_AVX512)
+        return &lk_vec_functions_avx512;
+    if (lk_cpu_level_now() == LK_CPU_AVX2)
+        return &lk_vec_functions_avx2;
+#endif
+    return &lk_vec_functions_base;
+}
+
+static int onednn_off;
+
+int lk_cpu_has_onednn(void)
+{
+#ifdef LK_CPU_ONEDNN
+    return !onednn_off;
+#else
+    return 0;
+#endif
+}
+
+void lk_cpu_use_onednn(int use)
+{
+    onednn_off = !use;
 }
 
 static lk_status cpu_alloc(size_t bytes, void **out)

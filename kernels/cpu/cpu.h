@@ -43,5 +43,7 @@ const lk_cpu_kernel *lk_cpu_find(lk_op op);
 
 /* Does oneDNN do products and convolutions? */
 int lk_cpu_has_onednn(void);
+/* Graphs compiled from here on use it, or our own kernels alone (tests). */
+void lk_cpu_use_onednn(int use);
 
 #endif /* LK_CPU_H */

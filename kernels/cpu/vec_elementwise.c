@@ -5,6 +5,7 @@
 #include "kernels/cpu/vec.h"
 
 #include "kernels/ops/ops_impl.h"
+#include "kernels/thread.h"
 
 #define RUN LK_VEC_RUN
 
@@ -410,3 +411,32 @@ static void param_grad_range(const lk_call *c, int64_t first, int64_t end)
 }
 
 const lk_cpu_kernel LK_VEC(lk_cpu_param_grad) = {.phase = {{run_units, param_grad_range}}};
+
+/* ---- unary_in_place of vec_table.h ---- */
+
+void LK_VEC(lk_vec_unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
+
+typedef struct in_place {
+    const lk_tensor *y;
+    lk_unary_kind kind;
+    float a;
+} in_place;
+
+static void in_place_range(void *context, int64_t first, int64_t end)
+{
+    const in_place *p = context;
+    const int64_t total = lk_tensor_count(p->y);
+    float buf_x[RUN], buf_y[RUN];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
+        lk_load(p->y->dtype, p->y->data, at, n, buf_x);
+        unary_run(p->kind, p->a, 0, n, buf_x, buf_y);
+        lk_store(p->y->dtype, p->y->data, at, n, buf_y);
+    }
+}
+
+void LK_VEC(lk_vec_unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a)
+{
+    in_place p = {y, kind, (float)a};
+    lk_parallel_for((lk_tensor_count(y) + RUN - 1) / RUN, 16, in_place_range, &p);
+}

@@ -58,6 +58,20 @@ typedef struct lk_box_copy {
 } lk_box_copy;
 lk_box_copy lk_box_copy_of(const lk_call *c, int which);
 
+/* MATMUL: n_batch products [m, k] x [k, n]. */
+typedef struct lk_product {
+    int64_t n_batch, m, n, k;
+} lk_product;
+lk_product lk_product_of(const lk_call *c);
+
+/* CONV, CONV_DX, CONV_DW: the underlying convolution, in three dimensions (missing ones are 1 and
+ * come first). */
+typedef struct lk_conv_sizes {
+    int64_t n_batch, in_ch, out_ch, groups;
+    int64_t in[3], out[3], taps[3], stride[3], dilation[3], lo[3], hi[3];
+} lk_conv_sizes;
+lk_conv_sizes lk_conv_sizes_of(const lk_call *c);
+
 /* Fail the record with a sentence about the operands' shapes. */
 lk_status lk_bad_shapes(const lk_call *c, const char *what);
 

@@ -1,0 +1,214 @@
+/* conv.c - convolutions on the CPU: oneDNN where it is built in, vec_product.c otherwise.
+ *
+ * Parts: runs of samples; while there are few samples, also runs of positions along the first
+ * spatial dimension that is there, each with the border of input it needs.
+ *
+ *   conv      output positions [o0, o1) read inputs [o0 stride - lo, (o1 - 1) stride - lo + reach]
+ *   conv_dx   input positions [s0, s1), s0 + lo a multiple of the stride, are fed by outputs
+ *             [(s0 + lo) / stride - floor(reach / stride), (s1 - 1 + lo) / stride]
+ *   conv_dw   as conv; every part gives a gradient of its own, and they are added in order
+ *
+ * with reach = dilation (K - 1), everything clipped to what exists and the padding adjusted.
+ */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parts.h"
+#include "kernels/cpu/vec_table.h"
+
+#include "kernels/mem.h"
+#include "kernels/ops/ops_impl.h"
+
+#define WANTED_PARTS 16
+
+typedef struct conv_state {
+    lk_parts *parts;
+    int n_parts;
+    int64_t n_filter;  /* numbers of the filter */
+    size_t partial_at; /* CONV_DW: each part's gradient, in the work space */
+} conv_state;
+
+static lk_dnn_conv describe(const lk_call *c)
+{
+    const lk_conv_sizes s = lk_conv_sizes_of(c);
+    lk_dnn_conv d = {.kind = c->node->op == LK_OP_CONV      ? LK_DNN_CONV
+                             : c->node->op == LK_OP_CONV_DX ? LK_DNN_CONV_DX
+                                                            : LK_DNN_CONV_DW,
+                     .n_batch = s.n_batch,
+                     .in_ch = s.in_ch,
+                     .out_ch = s.out_ch,
+                     .groups = s.groups,
+                     .dtype = c->in[0].dtype,
+                     .has_bias = lk_has(c, 2)};
+    memcpy(d.in, s.in, sizeof d.in);
+    memcpy(d.out, s.out, sizeof d.out);
+    memcpy(d.taps, s.taps, sizeof d.taps);
+    memcpy(d.stride, s.stride, sizeof d.stride);
+    memcpy(d.dilation, s.dilation, sizeof d.dilation);
+    memcpy(d.lo, s.lo, sizeof d.lo);
+    memcpy(d.hi, s.hi, sizeof d.hi);
+    return d;
+}
+
+/* The dimension that is cut: the first one that is not just 1. */
+static int cut_dim(const lk_dnn_conv *d)
+{
+    int k = 0;
+    while (k < 2 && d->in[k] == 1 && d->out[k] == 1 && d->taps[k] == 1)
+        k++;
+    return k;
+}
+
+/* Runs of positions a sample is cut into: only as many as keep borders small beside the insides. */
+static int64_t runs_of(const lk_dnn_conv *d)
+{
+    const int k = cut_dim(d);
+    const int64_t size = d->kind == LK_DNN_CONV_DX ? d->in[k] : d->out[k];
+    const int64_t reach = d->dilation[k] * (d->taps[k] - 1);
+    const int64_t least = 4 * (d->kind == LK_DNN_CONV_DX ? reach : reach / d->stride[k]) + 4;
+    const int64_t wanted = d->n_batch >= WANTED_PARTS / 2 ? 1 : WANTED_PARTS / d->n_batch;
+    const int64_t most = size / least;
+    return most < 1 ? 1 : wanted < most ? wanted : most;
+}
+
+/* Positions [p0, p1) of one sample's result (dx: of x): the smaller convolution, and where its
+ * part of x and y begins. */
+static void narrow(lk_dnn_conv *d, int64_t p0, int64_t p1, int64_t *x0, int64_t *y0)
+{
+    const int k = cut_dim(d);
+    const int64_t reach = d->dilation[k] * (d->taps[k] - 1), stride = d->stride[k];
+    if (d->kind == LK_DNN_CONV_DX) {
+        const int64_t o = (p0 + d->lo[k]) / stride - reach / stride;
+        const int64_t last = (p1 - 1 + d->lo[k]) / stride;
+        *x0 = p0;
+        *y0 = o < 0 ? 0 : o;
+        d->out[k] = (last >= d->out[k] ? d->out[k] - 1 : last) - *y0 + 1;
+        d->lo[k] += p0 - *y0 * stride;
+        d->in[k] = p1 - p0;
+    } else {
+        const int64_t from = p0 * stride - d->lo[k], to = (p1 - 1) * stride - d->lo[k] + reach + 1;
+        *x0 = from < 0 ? 0 : from;
+        *y0 = p0;
+        d->lo[k] = from < 0 ? -from : 0;
+        d->in[k] = (to > d->in[k] ? d->in[k] : to) - *x0;
+        d->out[k] = p1 - p0;
+    }
+}
+
+/* Elements per step along the cut dimension. */
+static int64_t pitch(const int64_t *size, int k, int64_t ch)
+{
+    for (int i = k + 1; i < 3; i++)
+        ch *= size[i];
+    return ch;
+}
+
+static lk_status add_part(conv_state *s, const lk_call *c, lk_dnn_conv d, int64_t b0, int64_t b1,
+                          int64_t p0, int64_t p1)
+{
+    lk_status st = LK_OK;
+    const int k = cut_dim(&d);
+    const size_t bytes = lk_dtype_bytes(d.dtype);
+    const int64_t x_pitch = pitch(d.in, k, d.in_ch), y_pitch = pitch(d.out, k, d.out_ch);
+    const int64_t x_sample = x_pitch * d.in[k], y_sample = y_pitch * d.out[k];
+    const int64_t size = d.kind == LK_DNN_CONV_DX ? d.in[k] : d.out[k];
+    int64_t x0 = 0, y0 = 0;
+    size_t x_at, y_at;
+    lk_dnn *dnn = NULL;
+    (void)c;
+    d.n_batch = b1 - b0;
+    if (p0 > 0 || p1 < size)
+        narrow(&d, p0, p1, &x0, &y0);
+    x_at = (size_t)(b0 * x_sample + x0 * x_pitch) * bytes;
+    y_at = (size_t)(b0 * y_sample + y0 * y_pitch) * bytes;
+    LK_TRY(lk_dnn_new_conv(&dnn, &d));
+    if (d.kind == LK_DNN_CONV)
+        LK_TRY(lk_parts_add(s->parts, &dnn, x_at, 0, 0, y_at));
+    else if (d.kind == LK_DNN_CONV_DX)
+        LK_TRY(lk_parts_add(s->parts, &dnn, y_at, 0, 0, x_at));
+    else
+        LK_TRY(lk_parts_add(s->parts, &dnn, x_at, y_at, 0,
+                            (size_t)(s->n_parts * s->n_filter) * sizeof(float)));
+    s->n_parts++;
+done:
+    return st;
+}
+
+static void release_state(conv_state *s)
+{
+    if (!s)
+        return;
+    lk_parts_free(&s->parts);
+    lk_free(s);
+}
+
+/* First position of run i of n; dx may only be cut where a stride begins. */
+static int64_t run_start(const lk_dnn_conv *d, int64_t i, int64_t n)
+{
+    const int k = cut_dim(d);
+    const int64_t size = d->kind == LK_DNN_CONV_DX ? d->in[k] : d->out[k];
+    int64_t at = size * i / n;
+    if (d->kind == LK_DNN_CONV_DX && i > 0 && i < n)
+        at -= (at + d->lo[k]) % d->stride[k];
+    return at;
+}
+
+static lk_status conv_prepare(lk_call *c, size_t *work_bytes)
+{
+    lk_status st = LK_OK;
+    const lk_dnn_conv d = describe(c);
+    conv_state *s = NULL;
+    int64_t n_samples, n_runs;
+    *work_bytes = 0;
+    if (!lk_cpu_has_onednn() || lk_tensor_count(&c->in[0]) == 0 ||
+        lk_tensor_count(&c->in[1]) == 0 || lk_tensor_count(&c->out[0]) == 0)
+        return LK_OK;
+    LK_TRY(LK_NEW(&s));
+    LK_TRY(lk_parts_new(&s->parts));
+    s->n_filter = d.out_ch * (d.in_ch / d.groups) * d.taps[0] * d.taps[1] * d.taps[2];
+    n_runs = runs_of(&d);
+    n_samples = d.n_batch < WANTED_PARTS ? d.n_batch : WANTED_PARTS;
+    for (int64_t i = 0; i < n_samples; i++)
+        for (int64_t r = 0; r < n_runs; r++)
+            LK_TRY(add_part(s, c, d, d.n_batch * i / n_samples, d.n_batch * (i + 1) / n_samples,
+                            run_start(&d, r, n_runs), run_start(&d, r + 1, n_runs)));
+    *work_bytes = (lk_parts_finish(s->parts) + 63) / 64 * 64;
+    if (d.kind == LK_DNN_CONV_DW && s->n_parts > 1) {
+        s->partial_at = *work_bytes;
+        *work_bytes += (size_t)(s->n_parts * s->n_filter) * sizeof(float);
+    }
+    c->state = s;
+    s = NULL;
+done:
+    release_state(s);
+    return st;
+}
+
+static void conv_release(lk_call *c)
+{
+    release_state(c->state);
+    c->state = NULL;
+}
+
+static lk_status conv_whole(const lk_call *c)
+{
+    lk_status st = LK_OK;
+    const conv_state *s = c->state;
+    const int partial = s && c->node->op == LK_OP_CONV_DW && s->n_parts > 1;
+    float *sums = partial ? (float *)((char *)c->work + s->partial_at) : c->out[0].data;
+    if (!s) {
+        lk_vec_now()->conv(c);
+        return LK_OK;
+    }
+    LK_TRY(lk_parts_run(s->parts, c->in[0].data, c->in[1].data, c->in[2].data,
+                        partial ? (void *)sums : c->out[0].data, c->work));
+    if (partial)
+        lk_vec_now()->add_parts(c->out[0].data, sums, s->n_parts, s->n_filter);
+done:
+    return st;
+}
+
+const lk_cpu_kernel lk_cpu_conv = {
+    .prepare = conv_prepare, .release = conv_release, .whole = conv_whole};
+const lk_cpu_kernel lk_cpu_conv_dx = {
+    .prepare = conv_prepare, .release = conv_release, .whole = conv_whole};
+const lk_cpu_kernel lk_cpu_conv_dw = {
+    .prepare = conv_prepare, .release = conv_release, .whole = conv_whole};

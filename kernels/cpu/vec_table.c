@@ -1,0 +1,20 @@
+/* vec_table.c - see vec_table.h. */
+#include "kernels/cpu/vec_table.h"
+
+#include "kernels/cpu/vec.h"
+
+extern const lk_vec_table LK_VEC(lk_vec_functions);
+
+size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c);
+void LK_VEC(lk_vec_product)(const lk_call *c);
+void LK_VEC(lk_vec_conv)(const lk_call *c);
+void LK_VEC(lk_vec_unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
+void LK_VEC(lk_vec_add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
+
+const lk_vec_table LK_VEC(lk_vec_functions) = {
+    .product_work_bytes = LK_VEC(lk_vec_product_work_bytes),
+    .product = LK_VEC(lk_vec_product),
+    .conv = LK_VEC(lk_vec_conv),
+    .unary_in_place = LK_VEC(lk_vec_unary_in_place),
+    .add_parts = LK_VEC(lk_vec_add_parts),
+};

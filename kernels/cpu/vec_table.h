@@ -1,0 +1,22 @@
+/* vec_table.h - vector code that is not the kernel of one operation: the pieces other files call.
+ * One table per instruction set, filled in vec_table.c. */
+#ifndef LK_CPU_VEC_TABLE_H
+#define LK_CPU_VEC_TABLE_H
+
+#include "kernels/cpu/cpu.h"
+
+typedef struct lk_vec_table {
+    /* MATMUL, CONV, CONV_DX, CONV_DW without oneDNN (vec_product.c, vec_conv.c). */
+    size_t (*product_work_bytes)(const lk_call *c);
+    void (*product)(const lk_call *c);
+    void (*conv)(const lk_call *c);
+    /* y = f(y), threaded. */
+    void (*unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
+    /* sum[i] = the sum of n_parts runs of n numbers, in order. */
+    void (*add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
+} lk_vec_table;
+
+/* The table of the level in use. */
+const lk_vec_table *lk_vec_now(void);
+
+#endif /* LK_CPU_VEC_TABLE_H */
