@@ -134,7 +134,7 @@ double lk_element(lk_dtype dtype, const void *data, int64_t i)
     case LK_N_DTYPES:
         break;
     }
-    LK_ASSERT(!"element type");
+    LK_ASSERT(0 && "element type");
 }
 
 static void put_element(lk_dtype dtype, void *data, int64_t i, double x)
@@ -167,7 +167,7 @@ static void put_element(lk_dtype dtype, void *data, int64_t i, double x)
     case LK_N_DTYPES:
         break;
     }
-    LK_ASSERT(!"element type");
+    LK_ASSERT(0 && "element type");
 }
 
 void lk_convert(lk_dtype to, void *dst, lk_dtype from, const void *src, int64_t n)

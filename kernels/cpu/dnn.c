@@ -520,7 +520,7 @@ lk_status lk_dnn_run(lk_dnn *d, const void *a, const void *b, const void *bias, 
             LK_TRY(reorder(o, o->ours, o->theirs));
         args[n++] = (dnnl_exec_arg_t){o->arg, o->reorder ? o->theirs : o->ours};
     }
-    DNN(dnnl_memory_set_data_handle(d->scratch, (char *)work + d->scratch_at));
+    DNN(dnnl_memory_set_data_handle(d->scratch, work ? (char *)work + d->scratch_at : NULL));
     args[n++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, d->scratch};
     DNN(dnnl_primitive_execute(d->primitive, stream, n, args));
     if (d->op[SLOT_Y].reorder)

@@ -82,6 +82,16 @@ typedef struct job {
     lk_status st[LK_MAX_PARTS];
 } job;
 
+/* Operands that are not there, and work space of no bytes, are NULL. */
+static void *offset(const char *p, size_t bytes)
+{
+    union {
+        const char *c;
+        void *v;
+    } u = {.c = p ? p + bytes : NULL};
+    return u.v;
+}
+
 /* A lane is a thread's scratch space; it does every n_lanes-th part. */
 static void run_lanes(void *context, int64_t first, int64_t end)
 {
@@ -90,10 +100,11 @@ static void run_lanes(void *context, int64_t first, int64_t end)
     for (int64_t lane = first; lane < end; lane++)
         for (int64_t i = lane; i < p->n; i += p->n_lanes) {
             const part *q = &p->part[i];
-            const char *b = q->packer < 0 ? r->b + q->b_at : r->work + p->part[q->packer].pack_at;
-            r->st[i] =
-                lk_dnn_run(q->dnn, r->a + q->a_at, b, r->bias ? r->bias + q->bias_at : NULL,
-                           r->y + q->y_at, r->work + p->lane_at + (size_t)lane * p->lane_bytes);
+            const char *b =
+                q->packer < 0 ? offset(r->b, q->b_at) : offset(r->work, p->part[q->packer].pack_at);
+            r->st[i] = lk_dnn_run(q->dnn, offset(r->a, q->a_at), b, offset(r->bias, q->bias_at),
+                                  r->y + q->y_at,
+                                  offset(r->work, p->lane_at + (size_t)lane * p->lane_bytes));
         }
 }
 

@@ -44,7 +44,7 @@ static int64_t panels(int64_t n)
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c)
 {
     const lk_product p = lk_product_of(c);
-    return (size_t)(p.n_batch * (panels(p.n) * COLS * p.k + p.m * p.k)) * sizeof(float);
+    return (size_t)(p.n_batch * (panels(p.n) * COLS * p.k + p.m * p.k) + 1) * sizeof(float);
 }
 
 static void pack_b(void *context, int64_t first, int64_t end)

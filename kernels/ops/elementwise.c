@@ -177,7 +177,7 @@ static double unary_f(lk_unary_kind kind, double x, double a, double b)
     }
     (void)a;
     (void)b;
-    LK_ASSERT(!"unary kind");
+    LK_ASSERT(0 && "unary kind");
 }
 
 static double unary_df(lk_unary_kind kind, double x, double a, double b)
@@ -192,7 +192,7 @@ static double unary_df(lk_unary_kind kind, double x, double a, double b)
         break;
     }
     (void)b;
-    LK_ASSERT(!"unary kind");
+    LK_ASSERT(0 && "unary kind");
 }
 
 double lk_unary_value(lk_unary_kind kind, double x, double a, double b)
