@@ -11,7 +11,12 @@
  *
  * Chance is the mean IoU of the same onsets shifted circularly over the clip; p is the share of
  * shifts at least as good.  The interval resamples the |A| + |V| - hits members of the union.
+ *
+ * iou_compatible is the published value (av_align_published.h), for comparison with papers, beside
+ * the chance level and p of this very clip.
  */
+#include "align/av_align_published.h"
+#include "align/farneback.h"
 #include "align/features.h"
 #include "align/metrics.h"
 #include "align/onsets.h"
@@ -19,8 +24,10 @@
 #include "align/stats.h"
 
 #include "kernels/mem.h"
+#include "kernels/resample.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NULL_STREAM     0x6176616c
@@ -29,15 +36,23 @@
 typedef struct av_align_state {
     double window_ms;
     int n_null, n_bootstrap;
+    bool published;
+    /* of the published form */
+    lk_published_flow flow;
+    lk_resampler *resampler;
+    int rate_hz;
+    float *pcm, *mix;
+    size_t n_pcm, cap_pcm, cap_mix;
 } av_align_state;
 
 static const lk_option options[] = {
     LK_OPT_DOUBLE(av_align_state, window_ms, 80, 5, 500, "a pair is at most this far apart"),
     LK_OPT_INT(av_align_state, n_null, 400, 20, 10000, "shifted sound tracks to compare with"),
     LK_OPT_INT(av_align_state, n_bootstrap, 400, 20, 10000, "resamples behind the interval"),
+    LK_OPT_BOOL(av_align_state, published, true, "the published value too, where OpenCV is there"),
     LK_OPT_END};
 
-static const char *const score_names[] = {"av_align.iou_clean", NULL};
+static const char *const score_names[] = {"av_align.iou_clean", "av_align.iou_compatible", NULL};
 
 /* ---- motion peaks ------------------------------------------------------------------------------
  */
@@ -138,6 +153,134 @@ done:
     return st;
 }
 
+/* ---- the published form ------------------------------------------------------------------------
+ */
+
+static lk_status push_frame(void *state, const lk_frame_view *frame)
+{
+    av_align_state *s = state;
+    return s->published && lk_farneback_available() ? lk_published_flow_push(&s->flow, frame)
+                                                    : LK_OK;
+}
+
+static lk_status keep(av_align_state *s, const float *pcm, int64_t n)
+{
+    lk_status st = LK_OK;
+    LK_TRY(LK_GROW(&s->pcm, &s->cap_pcm, s->n_pcm + (size_t)n));
+    if (n > 0)
+        memcpy(s->pcm + s->n_pcm, pcm, (size_t)n * sizeof *pcm);
+    s->n_pcm += (size_t)n;
+done:
+    return st;
+}
+
+static lk_status push_pcm(void *state, const lk_pcm_view *v)
+{
+    lk_status st = LK_OK;
+    av_align_state *s = state;
+    const float *out;
+    int64_t n_out;
+    if (!s->published || !lk_farneback_available())
+        return LK_OK;
+    if (!s->resampler) {
+        LK_TRY(lk_resampler_create(&s->resampler, v->rate_hz, LK_PUBLISHED_RATE_HZ));
+        s->rate_hz = v->rate_hz;
+    }
+    LK_REQUIRE(v->rate_hz == s->rate_hz, LK_E_UNSUPPORTED, "the sound changes its rate on the way");
+    LK_TRY(LK_GROW(&s->mix, &s->cap_mix, v->n_samples + 1));
+    for (int64_t i = 0; i < v->n_samples; i++) {
+        float sum = 0;
+        for (int c = 0; c < v->n_channels; c++)
+            sum += v->channel[c][i];
+        s->mix[i] = isfinite(sum) ? sum / (float)v->n_channels : 0;
+    }
+    LK_TRY(lk_resampler_push(s->resampler, s->mix, v->n_samples, &out, &n_out));
+    LK_TRY(keep(s, out, n_out));
+done:
+    return st;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The script counts from the first sample and the first frame, and calls frame i i / fps. */
+static lk_status emit_published(const av_align_state *s, const lk_features *f,
+                                const double *onset_s, int64_t n, const int64_t *peak,
+                                int64_t n_peaks, double fps, const lk_sink *sink)
+{
+    lk_status st = LK_OK;
+    double *null = NULL, *shifted = NULL;
+    uint8_t *used = NULL;
+    const double length_s = fmax((double)s->n_pcm / LK_PUBLISHED_RATE_HZ, (double)s->flow.n / fps);
+    lk_score score = {"av_align.iou_compatible", "1", NAN, NAN, NAN, NAN, NAN, n};
+    LK_TRY(LK_NEW_ARRAY(&null, s->n_null));
+    LK_TRY(LK_NEW_ARRAY(&shifted, n));
+    LK_TRY(LK_NEW_ARRAY(&used, n_peaks));
+    score.value = iou(lk_published_hits(onset_s, n, peak, n_peaks, fps, used), n, n_peaks);
+    for (int r = 0; r < s->n_null; r++) {
+        const double by = lk_null_shift(f->seed, INTERVAL_STREAM + 1, r, s->n_null, length_s,
+                                        fmin(0.25, length_s / 4));
+        for (int64_t i = 0; i < n; i++)
+            shifted[i] = fmod(onset_s[i] + by + length_s, length_s);
+        qsort(shifted, (size_t)n, sizeof *shifted, by_time);
+        null[r] = iou(lk_published_hits(shifted, n, peak, n_peaks, fps, used), n, n_peaks);
+    }
+    score.chance = lk_mean(null, s->n_null);
+    score.p = lk_null_p(score.value, null, s->n_null);
+    LK_TRY(sink->score(sink->user, &score));
+done:
+    lk_free(null);
+    lk_free(shifted);
+    lk_free(used);
+    return st;
+}
+
+static lk_status finish_published(av_align_state *s, const lk_features *f, const lk_sink *sink)
+{
+    lk_status st = LK_OK;
+    const lk_video_features *v = &f->video;
+    double *onset_s = NULL;
+    int64_t *peak = NULL, n = 0, n_peaks, n_out = 0;
+    const float *out = NULL;
+    const char *const name = score_names[1];
+    if (!s->published)
+        return LK_OK;
+    if (!lk_farneback_available())
+        return sink->abstain(sink->user, name, "built without OpenCV (see lockstep doctor)");
+    if (s->flow.n < 3 || !s->resampler)
+        return sink->abstain(sink->user, name, "needs sound and at least 3 frames");
+    LK_TRY(lk_resampler_flush(s->resampler, &out, &n_out));
+    LK_TRY(keep(s, out, n_out));
+    LK_TRY(LK_NEW_ARRAY(&peak, s->flow.n));
+    n_peaks = lk_published_flow_peaks(s->flow.mean, (int64_t)s->flow.n, peak);
+    LK_TRY(lk_published_onsets(s->pcm, (int64_t)s->n_pcm, &onset_s, &n));
+    if (n == 0 || n_peaks == 0) {
+        LK_TRY(sink->abstain(sink->user, name,
+                             n == 0 ? "no onset in the sound" : "no peak in the optical flow"));
+        goto done;
+    }
+    LK_TRY(emit_published(
+        s, f, onset_s, n, peak, n_peaks,
+        (double)(v->n - 1) / lk_flick_to_s(v->spans[v->n - 1].start - v->spans[0].start), sink));
+done:
+    lk_free(onset_s);
+    lk_free(peak);
+    return st;
+}
+
+static void clear(void *state)
+{
+    av_align_state *s = state;
+    lk_published_flow_clear(&s->flow);
+    lk_resampler_free(&s->resampler);
+    lk_free(s->pcm);
+    lk_free(s->mix);
+    s->pcm = s->mix = NULL;
+}
+
 static lk_status finish(void *state, const lk_features *f, const lk_reference *reference,
                         const lk_sink *sink)
 {
@@ -158,6 +301,7 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
         LK_TRY(emit_marks("av_align.motion_peaks", peaks, n_peaks, sink));
         LK_TRY(emit(state, f, &onsets, peaks, n_peaks, sink));
     }
+    LK_TRY(finish_published(state, f, sink));
 done:
     lk_onsets_clear(&onsets);
     lk_free(peaks);
@@ -168,11 +312,15 @@ const lk_metric lk_metric_av_align = {
     .name = "av_align",
     .summary = "share of sudden sounds and motion peaks that come in pairs, beside its chance",
     .source = "after AV-Align (Yariv et al., AAAI 2024), with a window in time",
-    .cost = "the shared features",
+    .cost = "the shared features; the published form about 60 ms a frame of 640x360",
     .scores = score_names,
     .options = options,
     .state_bytes = sizeof(av_align_state),
-    .needs = LK_NEED_VIDEO | LK_NEED_AUDIO | LK_NEED_MOTION | LK_NEED_ONSET,
+    .needs = LK_NEED_VIDEO | LK_NEED_AUDIO | LK_NEED_MOTION | LK_NEED_ONSET | LK_NEED_FRAMES |
+             LK_NEED_PCM,
     .by_default = false,
+    .push_frame = push_frame,
+    .push_pcm = push_pcm,
     .finish = finish,
+    .clear = clear,
 };

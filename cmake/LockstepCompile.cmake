@@ -8,7 +8,8 @@ function(lk_compile target)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+    -Wall -Wextra -Wconversion -Wshadow 
+    $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes> $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>
     -Wpointer-arith -ffp-contract=off -fno-math-errno)
   if(LK_WERROR)
     target_compile_options(${target} PRIVATE -Werror)

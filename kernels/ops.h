@@ -80,8 +80,8 @@ lk_var lk_haar(lk_graph *g, lk_var x);
 
 /* Sum over the dimensions in `axes` (bit i: dimension i); they stay with size 1 if keep, else go.
  */
-lk_var lk_sum(lk_graph *g, lk_var x, unsigned axes, int keep);
-lk_var lk_mean(lk_graph *g, lk_var x, unsigned axes, int keep);
+lk_var lk_reduce_sum(lk_graph *g, lk_var x, unsigned axes, int keep);
+lk_var lk_reduce_mean(lk_graph *g, lk_var x, unsigned axes, int keep);
 lk_var lk_sum_all(lk_graph *g, lk_var x);  /* f32 [] */
 lk_var lk_mean_all(lk_graph *g, lk_var x); /* f32 [] */
 lk_var lk_softmax(lk_graph *g, lk_var x);  /* over the last dimension */

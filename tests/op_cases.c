@@ -126,7 +126,7 @@ static lk_var broadcast_case(op_case_build *b)
 #define SUM(name, shape, axes)                                                                     \
     static lk_var sum_##name(op_case_build *b)                                                     \
     {                                                                                              \
-        return lk_mean(b->g, case_input(b, shape, -1, 1), axes, 0);                                \
+        return lk_reduce_mean(b->g, case_input(b, shape, -1, 1), axes, 0);                         \
     }
 SUM(last, LK_SHAPE(3, 700), 2u)
 SUM(first, LK_SHAPE(300, 37), 1u)

@@ -28,8 +28,10 @@ static lk_status take_score(void *user, const lk_score *s)
 static lk_status take_abstention(void *user, const char *name, const char *reason)
 {
     answer *a = user;
-    assert_string_equal(name, "av_align.iou_clean");
     assert_true(reason[0] != '\0');
+    if (strcmp(name, "av_align.iou_compatible") == 0) /* these tests push no frames */
+        return LK_OK;
+    assert_string_equal(name, "av_align.iou_clean");
     a->abstained++;
     return LK_OK;
 }
@@ -110,7 +112,8 @@ static answer measure(double fps, uint64_t seen, uint64_t heard, double late_s, 
     struct {
         double window_ms;
         int n_null, n_bootstrap;
-    } state = {80, 400, 400};
+        char rest[512]; /* the published form is off and empty */
+    } state = {80, 400, 400, {0}};
     assert_true(m->state_bytes <= sizeof state);
     const lk_sink sink = {
         .user = &a, .score = take_score, .abstain = take_abstention, .marks = take_marks};

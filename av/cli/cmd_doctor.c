@@ -2,6 +2,10 @@
 #include "av/cli/cli.h"
 #include "av/version.h"
 
+#include "align/farneback.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/dnn.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +44,10 @@ int lk_cmd_doctor(int argc, char **argv)
     printf("lockstep %s, commit %s\n", LK_VERSION, lk_build_commit());
     printf("%-18s %ld, vector level %s\n", "processors", sysconf(_SC_NPROCESSORS_ONLN),
            cpu_level());
+    printf("%-18s %-8s %s\n", "oneDNN", lk_cpu_has_onednn() ? lk_dnn_version() : "no",
+           "products and convolutions at full speed (apt install libdnnl-dev, build again)");
+    line("OpenCV", lk_farneback_available(),
+         "optional: the published AV-Align (apt install libopencv-video-dev, build again)");
     line("NVIDIA driver", access("/dev/nvidiactl", F_OK) == 0,
          "optional: GPU kernels; everything also runs on the CPU");
     line("espeak-ng", access("/usr/bin/espeak-ng", X_OK) == 0,

@@ -183,7 +183,7 @@ static void conv_gradient(lk_graph *g, const lk_node *n, const lk_var *in, const
     if (lk_wants_grad(g, in[1]))
         din[1] = record_conv(g, LK_OP_CONV_DW, in[0], dy, LK_NONE, n->attr.conv, in[1]);
     if (lk_wants_grad(g, in[2]))
-        din[2] = lk_sum(g, dout[0], (1u << (lk_var_shape(g, dout[0]).n_dims - 1)) - 1u, 0);
+        din[2] = lk_reduce_sum(g, dout[0], (1u << (lk_var_shape(g, dout[0]).n_dims - 1)) - 1u, 0);
 }
 
 static void conv_dx_gradient(lk_graph *g, const lk_node *n, const lk_var *in, const lk_var *out,

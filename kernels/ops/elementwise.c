@@ -41,7 +41,7 @@ lk_var lk_sum_to(lk_graph *g, lk_var d, lk_shape like)
         if (j < 0 || (like.dim[j] == 1 && from.dim[i] != 1))
             axes |= 1u << i;
     }
-    return lk_reshape(g, lk_sum(g, d, axes, 1), like);
+    return lk_reshape(g, lk_reduce_sum(g, d, axes, 1), like);
 }
 
 lk_status lk_bad_shapes(const lk_call *c, const char *what)

@@ -82,7 +82,7 @@ static void matmul_gradient(lk_graph *g, const lk_node *n, const lk_var *in, con
             tb ? product(g, dy, in[0], LK_NONE, (lk_attr){.matmul = {1, ta, weight, 0, 0, 0}})
                : product(g, in[0], dy, LK_NONE, (lk_attr){.matmul = {!ta, 0, weight, 0, 0, 0}});
     if (lk_wants_grad(g, in[2]))
-        din[2] = lk_sum(g, dout[0], (1u << (lk_var_shape(g, dout[0]).n_dims - 1)) - 1u, 0);
+        din[2] = lk_reduce_sum(g, dout[0], (1u << (lk_var_shape(g, dout[0]).n_dims - 1)) - 1u, 0);
 }
 
 static double matmul_flops(const lk_call *c)

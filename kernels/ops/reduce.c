@@ -57,12 +57,12 @@ static lk_var sum_scaled(lk_graph *g, lk_var x, unsigned axes, int keep, double 
     return keep || lk_is_none(y) ? y : lk_reshape(g, y, s);
 }
 
-lk_var lk_sum(lk_graph *g, lk_var x, unsigned axes, int keep)
+lk_var lk_reduce_sum(lk_graph *g, lk_var x, unsigned axes, int keep)
 {
     return sum_scaled(g, x, axes, keep, 1);
 }
 
-lk_var lk_mean(lk_graph *g, lk_var x, unsigned axes, int keep)
+lk_var lk_reduce_mean(lk_graph *g, lk_var x, unsigned axes, int keep)
 {
     const lk_shape s = lk_var_shape(g, x);
     int64_t n = 1;
@@ -73,10 +73,10 @@ lk_var lk_mean(lk_graph *g, lk_var x, unsigned axes, int keep)
 
 lk_var lk_sum_all(lk_graph *g, lk_var x)
 {
-    return lk_sum(g, x, (1u << LK_MAX_DIMS) - 1, 0);
+    return lk_reduce_sum(g, x, (1u << LK_MAX_DIMS) - 1, 0);
 }
 
 lk_var lk_mean_all(lk_graph *g, lk_var x)
 {
-    return lk_mean(g, x, (1u << LK_MAX_DIMS) - 1, 0);
+    return lk_reduce_mean(g, x, (1u << LK_MAX_DIMS) - 1, 0);
 }
