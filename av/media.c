@@ -1,5 +1,6 @@
 /* media.c - see media.h: picks the reader for a file and passes calls on. */
 #include "av/media_impl.h"
+#include "av/ogg.h"
 
 #include "kernels/mem.h"
 
@@ -22,7 +23,8 @@ static bool holds(const unsigned char *bytes, size_t n, const char *word)
 }
 
 /* Sound-only containers libsndfile reads exactly; an Ogg file that also carries a picture, a
- * skeleton or Opus (whose pre-skip the other reader reports) is left to FFmpeg. */
+ * skeleton or Opus (whose pre-skip the other reader reports) is left to FFmpeg, and so is a damaged
+ * one, on which libvorbis behind libsndfile loses memory. */
 static bool is_sound_only(const unsigned char *b, size_t n)
 {
     if (n < 12)
@@ -54,6 +56,8 @@ static lk_status look_at_file(const char *path, bool *sound_only)
     LK_REQUIRE(!ferror(f), LK_E_IO, "cannot read '%s': %s", path, strerror(errno));
     LK_REQUIRE(n > 0, LK_E_FORMAT, "'%s' is empty", path);
     *sound_only = is_sound_only(bytes, n);
+    if (*sound_only && memcmp(bytes, "OggS", 4) == 0)
+        *sound_only = lk_ogg_is_whole(f);
 done:
     if (f)
         fclose(f);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 lk_status lk_replace_open(lk_replace *file, const char *path)
@@ -45,4 +46,29 @@ void lk_replace_drop(lk_replace *file)
     lk_free(file->part);
     lk_free(file->path);
     memset(file, 0, sizeof *file);
+}
+
+lk_status lk_make_folders(const char *path)
+{
+    lk_status st = LK_OK;
+    char partial[4096];
+    struct stat facts;
+    LK_REQUIRE(strlen(path) > 0 && strlen(path) < sizeof partial, LK_E_ARG,
+               "the folder's name is empty or too long");
+    snprintf(partial, sizeof partial, "%s", path);
+    for (char *c = partial + 1;; c++) {
+        const char kept = *c;
+        if (kept != '/' && kept != '\0')
+            continue;
+        *c = '\0';
+        LK_REQUIRE(mkdir(partial, 0777) == 0 || errno == EEXIST, LK_E_IO,
+                   "cannot make the folder '%s': %s", partial, strerror(errno));
+        *c = kept;
+        if (kept == '\0')
+            break;
+    }
+    LK_REQUIRE(stat(path, &facts) == 0 && S_ISDIR(facts.st_mode), LK_E_IO, "'%s' is not a folder",
+               path);
+done:
+    return st;
 }

@@ -11,39 +11,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static lk_status make_folder(const char *path)
-{
-    lk_status st = LK_OK;
-    char partial[4096];
-    LK_REQUIRE(strlen(path) > 0 && strlen(path) < sizeof partial - 64, LK_E_ARG,
-               "the report's folder name is empty or too long");
-    snprintf(partial, sizeof partial, "%s", path);
-    for (char *c = partial + 1;; c++) {
-        const char kept = *c;
-        if (kept != '/' && kept != '\0')
-            continue;
-        *c = '\0';
-        LK_REQUIRE(mkdir(partial, 0777) == 0 || errno == EEXIST, LK_E_IO,
-                   "cannot make the folder '%s': %s", partial, strerror(errno));
-        *c = kept;
-        if (kept == '\0')
-            break;
-    }
-done:
-    return st;
-}
-
 lk_status lk_report_open(lk_report **report, const char *dir, const char *title)
 {
     lk_status st = LK_OK;
     lk_report *r = NULL;
     LK_TRY(LK_NEW(&r));
-    LK_TRY(make_folder(dir));
+    LK_TRY(lk_make_folders(dir));
     LK_TRY(lk_strdup(dir, &r->dir));
     LK_TRY(lk_strdup(title, &r->title));
     LK_TRY(LK_NEW_ARRAY(&r->clips_dir, strlen(dir) + 8));
     sprintf(r->clips_dir, "%s/clips", dir);
-    LK_TRY(make_folder(r->clips_dir));
+    LK_TRY(lk_make_folders(r->clips_dir));
     *report = r;
     r = NULL;
 done:

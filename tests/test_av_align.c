@@ -2,6 +2,8 @@
 #include "tests/check.h"
 
 #include "align/align.h"
+#include "align/av_align_published.h"
+#include "align/farneback.h"
 #include "align/features.h"
 #include "align/metrics.h"
 
@@ -173,9 +175,78 @@ static void nothing_to_pair_is_no_answer(void **state)
     assert_true(a.abstained == 1 && a.scores == 0);
 }
 
+/* ---- the published form ---- */
+
+static void published_onsets_are_where_the_clicks_are(void **state)
+{
+    const int64_t n = 4 * LK_PUBLISHED_RATE_HZ;
+    const double click_s[] = {0.5, 1.21, 2.02, 3.3};
+    float *pcm = NULL;
+    double *t_s = NULL;
+    int64_t n_found = 0;
+    (void)state;
+    CHECK_OK(LK_NEW_ARRAY(&pcm, n));
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 800; k++)
+            pcm[(int64_t)(click_s[i] * LK_PUBLISHED_RATE_HZ) + k] =
+                0.8f * expf(-(float)k / 150) * (lk_rng_uniform(3, (uint64_t)i, (uint64_t)k) - 0.5f);
+    CHECK_OK(lk_published_onsets(pcm, n, &t_s, &n_found));
+    assert_int_equal(n_found, 4);
+    for (int i = 0; i < 4; i++) /* within a hop and half a window */
+        CHECK_CLOSE(t_s[i], click_s[i], 0.05);
+    lk_free(t_s);
+    memset(pcm, 0, (size_t)n * sizeof *pcm);
+    CHECK_OK(lk_published_onsets(pcm, n, &t_s, &n_found));
+    assert_int_equal(n_found, 0);
+    lk_free(t_s);
+    lk_free(pcm);
+}
+
+static void published_hits_take_a_peak_once(void **state)
+{
+    const double onset_s[] = {1.0, 1.01, 2.0, 3.0};
+    const int64_t peak[] = {25, 49, 80};
+    uint8_t used[3];
+    (void)state;
+    /* 1.00 takes frame 25; 1.01 finds it taken; 2.00 is a frame from 49 and that is too far; 3.00
+     * is alone */
+    assert_int_equal(lk_published_hits(onset_s, 4, peak, 3, 25, used), 1);
+    assert_int_equal(lk_published_hits(onset_s, 4, peak, 3, 24.9, used), 2);
+}
+
+static void published_flow_follows_the_picture(void **state)
+{
+    enum { W = 96, H = 64 };
+    static uint8_t luma[H * W];
+    lk_published_flow f = {0};
+    int64_t index[8];
+    (void)state;
+    if (!lk_farneback_available())
+        skip();
+    for (int k = 0; k < 6; k++) { /* a texture that moves by 2 pixels once, into frame 3 */
+        const int shift = k < 3 ? 0 : 2;
+        const lk_frame_view v = {
+            .width = W, .height = H, .luma = luma, .luma_stride = W, .luma_full_range = 1};
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++)
+                luma[y * W + x] = (uint8_t)(128 + 60 * sin(0.3 * (x - shift)) * cos(0.23 * y) +
+                                            40 * sin(0.11 * (x - shift) + 0.2 * y));
+        CHECK_OK(lk_published_flow_push(&f, &v));
+    }
+    assert_int_equal(f.n, 6);
+    CHECK_CLOSE(f.mean[3], 2, 0.4);
+    CHECK_CLOSE(f.mean[1], 0, 0.01);
+    assert_int_equal(lk_published_flow_peaks(f.mean, 6, index), 1);
+    assert_int_equal(index[0], 3);
+    lk_published_flow_clear(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_onsets_are_where_the_clicks_are),
+        cmocka_unit_test(published_hits_take_a_peak_once),
+        cmocka_unit_test(published_flow_follows_the_picture),
         cmocka_unit_test(pairs_are_found_at_every_frame_rate),
         cmocka_unit_test(late_sound_loses_its_pairs),
         cmocka_unit_test(half_of_the_sounds_give_half),

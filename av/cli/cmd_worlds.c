@@ -3,6 +3,7 @@
 #include "av/cli/cli.h"
 #include "av/cli/progress.h"
 #include "av/cli/stop.h"
+#include "av/replace.h"
 #include "av/worlds_clip.h"
 
 #include "kernels/mem.h"
@@ -70,18 +71,6 @@ static lk_status parse_size(settings *s)
     char after = 0;
     LK_REQUIRE(sscanf(s->size, "%5dx%5d%c", &s->world.width, &s->world.height, &after) == 2,
                LK_E_ARG, "'size' must be like 320x240, not '%.40s'", s->size);
-done:
-    return st;
-}
-
-static lk_status make_folder(const char *path)
-{
-    lk_status st = LK_OK;
-    struct stat info;
-    LK_REQUIRE(mkdir(path, 0777) == 0 || errno == EEXIST, LK_E_IO, "cannot make folder '%s': %s",
-               path, strerror(errno));
-    LK_REQUIRE(stat(path, &info) == 0 && S_ISDIR(info.st_mode), LK_E_IO, "'%s' is not a folder",
-               path);
 done:
     return st;
 }
@@ -160,7 +149,7 @@ static lk_status make_clips(const settings *s, const char *name)
     lk_status st = LK_OK;
     run r = {.s = s, .name = name};
     char label[64];
-    LK_TRY(make_folder(s->out));
+    LK_TRY(lk_make_folders(s->out));
     LK_TRY(LK_NEW_ARRAY(&r.lines, s->count));
     LK_TRY(LK_NEW_ARRAY(&r.truth_path, strlen(s->out) + sizeof "/truth.jsonl"));
     sprintf(r.truth_path, "%s/truth.jsonl", s->out);

@@ -18,7 +18,7 @@ make -c:v mpeg4 -c:a libmp3lame "$dir/a.avi"
 make -c:v libtheora -c:a libvorbis "$dir/a.ogg"
 make -c:v mpeg1video -c:a mp2 -ar 44100 -r 25 "$dir/a.mpg"
 make -c:v flv -c:a libmp3lame -ar 22050 "$dir/a.flv"
-for kind in wav flac aiff au mp3 m4a; do
+for kind in wav flac ogg aiff au mp3 m4a; do
     ffmpeg -nostdin -v error -y $a "$dir/s.$kind"
 done
 ffmpeg -nostdin -v error -y $v -frames:v 3 "$dir/v.gif"
