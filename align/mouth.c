@@ -332,8 +332,10 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
     const double frame_s = (last - first) / (double)(s->n - 1);
     LK_TRY(lk_mouth_make_sound(&f->audio, last + 1, &a));
     const double length = fmin((double)a.n * a.step, last - first);
-    if (length < 1.5)
-        return abstain("less than 1.5 s of picture and sound", sink);
+    if (length < 1.5) {
+        st = abstain("less than 1.5 s of picture and sound", sink);
+        goto done;
+    }
     if (f->audio.peak < 1e-4f) {
         st = abstain("no sound (silent)", sink);
         goto done;

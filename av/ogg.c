@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define HEADER_BYTES 27
+#define FLAGS_AT     5
 #define CRC_AT       22
 
 static uint32_t crc_of(uint32_t crc, const unsigned char *bytes, size_t n)
@@ -21,8 +22,8 @@ static uint32_t crc_of(uint32_t crc, const unsigned char *bytes, size_t n)
     return crc;
 }
 
-/* 1 a good page, 0 the end, -1 anything else. */
-static int next_page(FILE *file)
+/* 1 a good page, 0 the end, -1 anything else; *last: the page says it is the stream's last. */
+static int next_page(FILE *file, bool *last)
 {
     unsigned char head[HEADER_BYTES + 255], body[255 * 255];
     size_t n_body = 0, n = fread(head, 1, HEADER_BYTES, file);
@@ -42,14 +43,16 @@ static int next_page(FILE *file)
              (uint32_t)head[CRC_AT + 2] << 16 | (uint32_t)head[CRC_AT + 3] << 24;
     memset(head + CRC_AT, 0, 4);
     crc = crc_of(crc_of(0, head, HEADER_BYTES + n), body, n_body);
+    *last = (head[FLAGS_AT] & 4) != 0;
     return crc == stored ? 1 : -1;
 }
 
 bool lk_ogg_is_whole(FILE *file)
 {
     int good = 1;
+    bool last = false;
     rewind(file);
     while (good == 1)
-        good = next_page(file);
-    return good == 0;
+        good = next_page(file, &last);
+    return good == 0 && last;
 }
