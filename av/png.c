@@ -1,6 +1,6 @@
 /* png.c - see png.h. */
 #include "av/png.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 
 #include <png.h>
 #include <string.h>

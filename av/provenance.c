@@ -3,41 +3,38 @@
 #include "av/json.h"
 #include "av/version.h"
 
+#include "kernels/hash.h"
 #include "kernels/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 static bool has_truth(const lk_manifest_row *row)
 {
     return row->track || row->has_face || row->onsets.n + row->beats.n + row->downbeats.n > 0;
 }
 
-static void hash_times(XXH64_state_t *h, const lk_times *t)
+static void hash_times(lk_hash64 *h, const lk_times *t)
 {
-    XXH64_update(h, &t->n, sizeof t->n);
+    lk_hash64_add(h, &t->n, sizeof t->n);
     if (t->n > 0)
-        XXH64_update(h, t->at, (size_t)t->n * sizeof *t->at);
+        lk_hash64_add(h, t->at, (size_t)t->n * sizeof *t->at);
 }
 
 static lk_status set_truth(json_t *root, const lk_manifest_row *row)
 {
     char text[24];
-    XXH64_state_t *h = XXH64_createState();
-    if (!h)
-        return LK_FAIL(LK_E_MEMORY, "out of memory");
-    XXH64_reset(h, 0);
-    hash_times(h, &row->onsets);
-    hash_times(h, &row->beats);
-    hash_times(h, &row->downbeats);
+    lk_hash64 h;
+    lk_hash64_start(&h);
+    hash_times(&h, &row->onsets);
+    hash_times(&h, &row->beats);
+    hash_times(&h, &row->downbeats);
     if (row->has_face)
-        XXH64_update(h, &row->face, sizeof row->face);
+        lk_hash64_add(&h, &row->face, sizeof row->face);
     if (row->track)
-        XXH64_update(h, row->track, strlen(row->track));
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)XXH64_digest(h));
-    XXH64_freeState(h);
+        lk_hash64_add(&h, row->track, strlen(row->track));
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)lk_hash64_value(&h));
     return lk_json_set(root, "truth", json_string(text));
 }
 

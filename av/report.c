@@ -1,6 +1,6 @@
 /* report.c - the folder, the summary that is kept, and the whole report from files. */
 #include "av/h5.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 #include "av/report_impl.h"
 #include "av/result_json.h"
 

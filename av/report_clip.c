@@ -5,7 +5,7 @@
  */
 #include "align/tolerances.h"
 #include "av/png.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 #include "av/report_impl.h"
 
 #include "kernels/mem.h"

@@ -9,7 +9,7 @@
  */
 #include "av/media.h"
 #include "av/png.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 #include "av/report_impl.h"
 
 #include "kernels/mem.h"

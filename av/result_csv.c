@@ -1,6 +1,6 @@
 /* result_csv.c - see result_csv.h. */
 #include "av/result_csv.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "av/worlds_clip.h"
 
 #include "av/media.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 #include "kernels/mem.h"
 
 #include <errno.h>

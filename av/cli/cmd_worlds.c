@@ -3,7 +3,7 @@
 #include "av/cli/cli.h"
 #include "av/cli/progress.h"
 #include "av/cli/stop.h"
-#include "av/replace.h"
+#include "kernels/file.h"
 #include "av/worlds_clip.h"
 
 #include "kernels/mem.h"
