@@ -180,13 +180,23 @@ done:
     return st;
 }
 
+/* The shortest decimal that reads back as x. */
+static void print_double(double x, char *text, size_t bytes)
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, bytes, "%.*g", digits, x);
+        if (strtod(text, NULL) == x)
+            return;
+    }
+}
+
 void lk_option_print(const lk_option *o, const void *target, char *text, size_t bytes)
 {
     const void *field = (const char *)target + o->offset;
     if (o->type == LK_OPTION_INT)
         snprintf(text, bytes, "%d", *(const int *)field);
     else if (o->type == LK_OPTION_DOUBLE)
-        snprintf(text, bytes, "%.17g", *(const double *)field);
+        print_double(*(const double *)field, text, bytes);
     else if (o->type == LK_OPTION_BOOL)
         snprintf(text, bytes, "%s", *(const bool *)field ? "true" : "false");
     else {

@@ -73,11 +73,13 @@ lk_status lk_trace_(lk_status code, const char *file, int line, const char *func
 lk_status lk_fail_(lk_status code, const char *file, int line, const char *func, const char *fmt,
                    ...)
 {
+    char text[TEXT_BYTES]; /* an argument may be the sentence recorded so far */
     va_list args;
-    lk_error_clear();
     va_start(args, fmt);
-    vsnprintf(error_text, TEXT_BYTES, fmt, args);
+    vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    lk_error_clear();
+    memcpy(error_text, text, strlen(text) + 1);
     return lk_trace_(code, file, line, func);
 }
 

@@ -28,6 +28,7 @@ forbid experiments 'audio_codec/|video_vae/|align/|av/' 'worlds include only ker
 elsewhere 'av/ffmpeg/' 'libav|libsw' 'FFmpeg headers outside av/ffmpeg'
 elsewhere 'av/sndfile.c' 'sndfile' 'libsndfile outside av/sndfile.c'
 elsewhere 'av/h5.c' 'hdf5' 'HDF5 outside av/h5.c'
+elsewhere 'av/config_yaml.c' 'yaml\.h' 'libyaml outside av/config_yaml.c'
 elsewhere 'av/png.c' 'png\.h' 'libpng outside av/png.c'
 elsewhere 'kernels/fft.c' 'fftw3' 'FFTW outside kernels/fft.c'
 elsewhere 'kernels/cpu/' 'oneapi|dnnl' 'oneDNN outside kernels/cpu'
