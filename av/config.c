@@ -5,8 +5,8 @@
  * unmarked at the end is a mistake of the person who wrote it.
  */
 #include "av/config_impl.h"
-#include "av/replace.h"
 
+#include "kernels/file.h"
 #include "kernels/mem.h"
 
 #include <errno.h>
