@@ -60,6 +60,8 @@ lk_var lk_permute(lk_graph *g, lk_var x, const int *perm); /* result dim i = dim
 lk_var lk_slice(lk_graph *g, lk_var x, int axis, int64_t start, int64_t size);
 lk_var lk_pad(lk_graph *g, lk_var x, int axis, int64_t before, int64_t after); /* zeros */
 lk_var lk_concat(lk_graph *g, int n, const lk_var *x, int axis);               /* n <= 6 */
+/* n equal parts along `axis`, 1 <= n <= 4, into parts[n]. */
+void lk_split_equally(lk_graph *g, lk_var x, int axis, int n, lk_var *parts);
 lk_var lk_broadcast(lk_graph *g, lk_var x, lk_shape shape);
 /* Rows of x [..., N, ...] along `axis` by index i32 [M] in 0 .. N - 1: result [..., M, ...].
  * axis 0 is an embedding; a constant index gives any padding or repetition. */

@@ -115,6 +115,20 @@ static lk_var concat_case(op_case_build *b)
     return lk_concat(b->g, 3, x, 1);
 }
 
+static lk_var split_case(op_case_build *b)
+{
+    lk_var part[3];
+    lk_split_equally(b->g, case_input(b, LK_SHAPE(3, 6, 5), -1, 1), 1, 3, part);
+    return lk_mul(b->g, lk_add(b->g, part[0], lk_square(b->g, part[2])), part[1]);
+}
+
+static lk_var split_part_unused(op_case_build *b)
+{
+    lk_var part[4];
+    lk_split_equally(b->g, case_input(b, LK_SHAPE(5, 2, 12), -1, 1), -1, 4, part);
+    return lk_mul(b->g, part[1], part[3]);
+}
+
 static lk_var broadcast_case(op_case_build *b)
 {
     const lk_var x = case_input(b, LK_SHAPE(3, 1, 5), -1, 1);
@@ -238,6 +252,8 @@ const op_case op_cases[] = {
     {LK_OP_SLICE, "nothing", slice_none},
     {LK_OP_PAD, "", pad_case},
     {LK_OP_CONCAT, "", concat_case},
+    {LK_OP_SPLIT, "", split_case},
+    {LK_OP_SPLIT, "part unused", split_part_unused},
     {LK_OP_BROADCAST, "", broadcast_case},
     {LK_OP_SUM, "last", sum_last},
     {LK_OP_SUM, "first", sum_first},

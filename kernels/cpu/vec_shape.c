@@ -95,6 +95,25 @@ static void box_range(const lk_call *c, int64_t first, int64_t end)
     }
 }
 
+/* ---- split: a unit is one run of one part ---- */
+
+static int64_t split_units(const lk_call *c)
+{
+    return lk_split_at(&c->in[0].shape, c->node->attr.range.axis).outer * c->node->attr.range.size;
+}
+
+static void split_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_split k = lk_split_at(&c->in[0].shape, c->node->attr.range.axis);
+    const int64_t n = c->node->attr.range.size;
+    const size_t run = (size_t)(k.size / n * k.inner) * lk_dtype_bytes(c->in[0].dtype);
+    for (int64_t u = first; u < end; u++) {
+        char *to = c->out[u % n].data;
+        if (to)
+            memcpy(to + (size_t)(u / n) * run, (const char *)c->in[0].data + (size_t)u * run, run);
+    }
+}
+
 static int64_t zero_units(const lk_call *c)
 {
     return (int64_t)((lk_tensor_bytes(&c->out[0]) + 4095) / 4096);
@@ -113,3 +132,4 @@ const lk_cpu_kernel LK_VEC(lk_cpu_concat) = {.phase = {{box_units, box_range}}};
 const lk_cpu_kernel LK_VEC(lk_cpu_broadcast) = {.phase = {{box_units, box_range}}};
 const lk_cpu_kernel LK_VEC(lk_cpu_pad) = {
     .phase = {{zero_units, zero_range}, {box_units, box_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_split) = {.phase = {{split_units, split_range}}};

@@ -5,6 +5,7 @@
  *   slice, pad      a part along one dimension, and the part put back among zeros: each is the
  *                   other's gradient
  *   concat          parts one behind another; dx are slices
+ *   split           equal parts, each a result of its own; dx = the parts' gradients in a row
  *   broadcast       repetition along dimensions of size 1; dx = sum over them
  */
 #include "kernels/ops/ops_impl.h"
@@ -282,6 +283,65 @@ lk_var lk_concat(lk_graph *g, int n, const lk_var *x, int axis)
 {
     const lk_attr attr = {.range = {axis_of(g, x[0], axis), 0, 0}};
     return lk_record(g, LK_OP_CONCAT, n, x, &attr, 0, NULL);
+}
+
+static lk_status split_infer(const lk_call *c, lk_tensor *out)
+{
+    const int axis = c->node->attr.range.axis;
+    const int64_t n = c->node->attr.range.size;
+    lk_shape s = c->in[0].shape;
+    if (axis < 0 || axis >= s.n_dims || n < 1 || n > LK_MAX_OUT || s.dim[axis] % n)
+        return lk_bad_shapes(c, "a dimension is split into equal parts, at most four");
+    s.dim[axis] /= n;
+    for (int i = 0; i < n; i++) {
+        out[i].dtype = c->in[0].dtype;
+        out[i].shape = s;
+    }
+    return LK_OK;
+}
+
+static void split_define(const lk_call *c)
+{
+    const lk_split k = lk_split_at(&c->in[0].shape, c->node->attr.range.axis);
+    const size_t part =
+        (size_t)(k.size / c->node->attr.range.size * k.inner) * lk_dtype_bytes(c->in[0].dtype);
+    for (int i = 0; i < c->node->attr.range.size; i++)
+        for (int64_t o = 0; c->out[i].data && o < k.outer; o++)
+            memcpy((char *)c->out[i].data + (size_t)o * part,
+                   (const char *)c->in[0].data + (size_t)(o * c->node->attr.range.size + i) * part,
+                   part);
+}
+
+static void split_gradient(lk_graph *g, const lk_node *n, const lk_var *in, const lk_var *out,
+                           const lk_var *dout, lk_var *din)
+{
+    const int parts = (int)n->attr.range.size, axis = n->attr.range.axis;
+    const int64_t size = lk_var_dim(g, in[0], axis) / parts;
+    int all = 1;
+    (void)out;
+    for (int i = 0; i < parts; i++)
+        all &= !lk_is_none(dout[i]);
+    if (all)
+        din[0] = lk_concat(g, parts, dout, axis);
+    for (int i = 0; i < parts && !all; i++) {
+        lk_var d;
+        if (lk_is_none(dout[i]))
+            continue;
+        d = lk_pad(g, dout[i], axis, i * size, (parts - 1 - i) * size);
+        din[0] = lk_is_none(din[0]) ? d : lk_add(g, din[0], d);
+    }
+}
+
+const lk_op_def lk_op_split = {"split",      LK_MAX_OUT,     0,   0, split_infer,
+                               split_define, split_gradient, NULL};
+
+void lk_split_equally(lk_graph *g, lk_var x, int axis, int n, lk_var *parts)
+{
+    const lk_attr attr = {.range = {axis_of(g, x, axis), 0, n}};
+    lk_var out[LK_MAX_OUT] = {LK_NONE, LK_NONE, LK_NONE, LK_NONE};
+    lk_record(g, LK_OP_SPLIT, 1, &x, &attr, n > 0 && n < LK_MAX_OUT ? (1u << n) - 1u : 0, out);
+    for (int i = 0; i < n && i < LK_MAX_OUT; i++)
+        parts[i] = out[i];
 }
 
 static lk_status broadcast_infer(const lk_call *c, lk_tensor *out)
