@@ -185,6 +185,7 @@ struct lk_backend {
     void (*release)(lk_call *c);
     /* Execute the calls in order; check != 0: look at every output. */
     lk_status (*run)(lk_call *calls, int n_calls, int check);
+    const struct lk_optim_kernels *optim; /* NULL: cannot train there */
 };
 
 struct lk_graph {

@@ -108,34 +108,74 @@ float *lk_params_slab(const lk_params *p, int k, lk_slot slot, int64_t *n)
     return p->slabs[k].slot[slot];
 }
 
-static lk_status need_in_slab(lk_params *p, slab *s, lk_slot slot)
+int lk_params_slab_of(const lk_params *p, int i)
+{
+    return p->params[i].slab;
+}
+
+int lk_params_owner(const lk_params *p, int k, int n_processes)
+{
+    int64_t before = 0, all = 0;
+    for (int i = 0; i < (int)p->n_slabs; i++) {
+        before += i < k ? p->slabs[i].used : 0;
+        all += p->slabs[i].used;
+    }
+    return all > 0 ? (int)((before + p->slabs[k].used / 2) * n_processes / all) : 0;
+}
+
+const lk_backend *lk_params_backend(const lk_params *p)
+{
+    return p->backend;
+}
+
+/* dst = src, both on the store's device. */
+static lk_status copy_numbers(const lk_backend *be, float *dst, const float *src, int64_t n)
 {
     lk_status st = LK_OK;
+    const size_t bytes = (size_t)n * sizeof(float);
+    float *host = NULL;
+    if (be->is_host)
+        return be->upload(dst, src, bytes);
+    LK_TRY(LK_NEW_ARRAY(&host, n));
+    LK_TRY(be->download(host, src, bytes));
+    LK_TRY(be->upload(dst, host, bytes));
+done:
+    lk_free(host);
+    return st;
+}
+
+lk_status lk_params_need_slab(lk_params *p, int k, lk_slot slot)
+{
+    lk_status st = LK_OK;
+    slab *s = &p->slabs[k];
     const size_t bytes = (size_t)s->capacity * sizeof(float);
+    float *fresh = NULL;
     if (s->slot[slot])
         return LK_OK;
-    LK_TRY(p->backend->alloc(bytes, (void **)&s->slot[slot]));
-    LK_TRY(p->backend->zero(s->slot[slot], bytes));
+    LK_TRY(p->backend->alloc(bytes, (void **)&fresh));
+    LK_TRY(p->backend->zero(fresh, bytes));
+    if (slot == LK_AVERAGE)
+        LK_TRY(copy_numbers(p->backend, fresh, s->slot[LK_VALUE], s->used));
+    s->slot[slot] = fresh;
+    fresh = NULL;
 done:
+    p->backend->free(fresh);
     return st;
+}
+
+void lk_params_drop_slab(lk_params *p, int k, lk_slot slot)
+{
+    LK_ASSERT(slot != LK_VALUE);
+    p->backend->free(p->slabs[k].slot[slot]);
+    p->slabs[k].slot[slot] = NULL;
+    p->has[slot] = 0;
 }
 
 lk_status lk_params_need(lk_params *p, lk_slot slot)
 {
     lk_status st = LK_OK;
-    for (size_t k = 0; k < p->n_slabs; k++)
-        LK_TRY(need_in_slab(p, &p->slabs[k], slot));
-    if (slot == LK_AVERAGE && !p->has[slot]) {
-        for (int i = 0; i < (int)p->n_params; i++) {
-            float *host = NULL;
-            LK_TRY(LK_NEW_ARRAY(&host, p->params[i].n));
-            st = lk_params_read(p, i, LK_VALUE, LK_F32, host);
-            if (st == LK_OK)
-                st = lk_params_write(p, i, LK_AVERAGE, LK_F32, host);
-            lk_free(host);
-            LK_TRY(st);
-        }
-    }
+    for (int k = 0; k < (int)p->n_slabs; k++)
+        LK_TRY(lk_params_need_slab(p, k, slot));
     p->has[slot] = 1;
 done:
     return st;
@@ -230,7 +270,7 @@ static lk_status find_room(lk_params *p, int64_t n, int *k)
         p->n_slabs++;
         for (int slot = 0; slot < LK_N_SLOTS; slot++)
             if (p->has[slot])
-                LK_TRY(need_in_slab(p, s, (lk_slot)slot));
+                LK_TRY(lk_params_need_slab(p, (int)p->n_slabs - 1, (lk_slot)slot));
     }
     *k = (int)p->n_slabs - 1;
 done:

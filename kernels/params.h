@@ -40,9 +40,22 @@ float *lk_params_data(const lk_params *p, int i, lk_slot slot);
  * values. */
 LK_CHECKED lk_status lk_params_need(lk_params *p, lk_slot slot);
 
-/* Slabs: consecutive numbers of several parameters; slab k holds `*n` numbers from *data on. */
+/* Slabs: consecutive numbers of several parameters; slab k holds `*n` numbers from the result on,
+ * NULL when the slot does not exist there.  Numbers between parameters are 0. */
 int lk_params_n_slabs(const lk_params *p);
 float *lk_params_slab(const lk_params *p, int k, lk_slot slot, int64_t *n);
+int lk_params_slab_of(const lk_params *p, int i); /* where parameter i lies */
+
+/* Whose work slab k is among n processes that share the optimiser's state: neighbouring slabs, as
+ * equal in size as slabs allow. */
+int lk_params_owner(const lk_params *p, int k, int n_processes);
+
+/* lk_params_need for one slab alone, and its opposite (not for LK_VALUE). */
+LK_CHECKED lk_status lk_params_need_slab(lk_params *p, int k, lk_slot slot);
+void lk_params_drop_slab(lk_params *p, int k, lk_slot slot);
+
+/* The backend the numbers live on. */
+const lk_backend *lk_params_backend(const lk_params *p);
 
 LK_CHECKED lk_status lk_params_zero_grad(lk_params *p);
 

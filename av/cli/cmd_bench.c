@@ -5,7 +5,7 @@
 #include "align/stats.h"
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
-#include "av/cli/progress.h"
+#include "kernels/progress.h"
 #include "av/json.h"
 #include "av/score_clip.h"
 #include "av/worlds_clip.h"

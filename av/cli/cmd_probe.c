@@ -2,7 +2,7 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/json.h"
-#include "av/cli/progress.h"
+#include "kernels/progress.h"
 #include "av/media.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* cmd_report.c - results as a folder of HTML. */
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
-#include "av/cli/progress.h"
+#include "kernels/progress.h"
 #include "av/report.h"
 
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/cli/inputs.h"
-#include "av/cli/progress.h"
+#include "kernels/progress.h"
 #include "av/json.h"
 #include "av/media.h"
 #include "av/sync.h"

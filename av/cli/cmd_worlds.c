@@ -1,8 +1,8 @@
 /* cmd_worlds.c - make clips whose truth is exactly known. */
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
-#include "av/cli/progress.h"
-#include "av/cli/stop.h"
+#include "kernels/progress.h"
+#include "kernels/stop.h"
 #include "kernels/file.h"
 #include "av/worlds_clip.h"
 

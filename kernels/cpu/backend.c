@@ -2,6 +2,7 @@
 #include "kernels/cpu/cpu.h"
 
 #include "kernels/cpu/vec_table.h"
+#include "kernels/optim_impl.h"
 
 #include "kernels/mem.h"
 #include "kernels/thread.h"
@@ -243,8 +244,9 @@ done:
     return st;
 }
 
-static const lk_backend cpu = {"cpu",    1,        0,           cpu_alloc,   lk_free, cpu_copy,
-                               cpu_copy, cpu_zero, cpu_prepare, cpu_release, cpu_run};
+static const lk_backend cpu = {"cpu",       1,           0,        cpu_alloc,
+                               lk_free,     cpu_copy,    cpu_copy, cpu_zero,
+                               cpu_prepare, cpu_release, cpu_run,  &lk_cpu_optim};
 
 const lk_backend *lk_backend_cpu(void)
 {

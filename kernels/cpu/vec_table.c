@@ -10,6 +10,8 @@ void LK_VEC(lk_vec_product)(const lk_call *c);
 void LK_VEC(lk_vec_conv)(const lk_call *c);
 void LK_VEC(lk_vec_unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
 void LK_VEC(lk_vec_add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
+double LK_VEC(lk_vec_sum_squares)(const float *x, int64_t n);
+void LK_VEC(lk_vec_adamw)(const lk_optim_piece *piece, const lk_adamw_factors *f);
 
 const lk_vec_table LK_VEC(lk_vec_functions) = {
     .product_work_bytes = LK_VEC(lk_vec_product_work_bytes),
@@ -17,4 +19,6 @@ const lk_vec_table LK_VEC(lk_vec_functions) = {
     .conv = LK_VEC(lk_vec_conv),
     .unary_in_place = LK_VEC(lk_vec_unary_in_place),
     .add_parts = LK_VEC(lk_vec_add_parts),
+    .sum_squares = LK_VEC(lk_vec_sum_squares),
+    .adamw = LK_VEC(lk_vec_adamw),
 };

@@ -4,6 +4,7 @@
 #define LK_CPU_VEC_TABLE_H
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/optim_impl.h"
 
 typedef struct lk_vec_table {
     /* MATMUL, CONV, CONV_DX, CONV_DW without oneDNN (vec_product.c, vec_conv.c). */
@@ -14,6 +15,9 @@ typedef struct lk_vec_table {
     void (*unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
     /* sum[i] = the sum of n_parts runs of n numbers, in order. */
     void (*add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
+    /* optim_impl.h, one piece: the sum of its squares; one step of it. */
+    double (*sum_squares)(const float *x, int64_t n);
+    void (*adamw)(const lk_optim_piece *piece, const lk_adamw_factors *f);
 } lk_vec_table;
 
 /* The table of the level in use. */

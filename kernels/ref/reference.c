@@ -2,6 +2,7 @@
  * speed.  What every other backend is tested against.  The `rounded` one rounds each result to the
  * element type it has in the graph, which is what a plain evaluation in that type would give. */
 #include "kernels/graph_impl.h"
+#include "kernels/optim_impl.h"
 
 #include "kernels/mem.h"
 
@@ -83,12 +84,12 @@ static lk_status run_rounded(lk_call *calls, int n_calls, int check)
     return run(calls, n_calls, check, 1);
 }
 
-static const lk_backend plain = {"reference", 1,           1,        ref_alloc,
-                                 lk_free,     ref_copy,    ref_copy, ref_zero,
-                                 ref_prepare, ref_release, run_plain};
-static const lk_backend rounded = {"rounded",   1,           1,          ref_alloc,
-                                   lk_free,     ref_copy,    ref_copy,   ref_zero,
-                                   ref_prepare, ref_release, run_rounded};
+static const lk_backend plain = {"reference", 1,           1,         ref_alloc,
+                                 lk_free,     ref_copy,    ref_copy,  ref_zero,
+                                 ref_prepare, ref_release, run_plain, &lk_cpu_optim};
+static const lk_backend rounded = {"rounded",   1,           1,           ref_alloc,
+                                   lk_free,     ref_copy,    ref_copy,    ref_zero,
+                                   ref_prepare, ref_release, run_rounded, &lk_cpu_optim};
 
 const lk_backend *lk_backend_reference(void)
 {

@@ -1,9 +1,11 @@
 /* stop.c - see stop.h. */
-#include "av/cli/stop.h"
-#include "av/cli/cli.h"
+#include "kernels/stop.h"
 
 #include <signal.h>
 #include <unistd.h>
+
+/* What a shell reports for a program that Ctrl-C ended. */
+#define EXIT_INTERRUPTED 130
 
 static volatile sig_atomic_t stop_asked;
 
@@ -11,7 +13,7 @@ static void ask_stop(int sig)
 {
     (void)sig;
     if (stop_asked)
-        _exit(LK_EXIT_INTERRUPTED);
+        _exit(EXIT_INTERRUPTED);
     stop_asked = 1;
 }
 

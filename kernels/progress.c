@@ -1,5 +1,5 @@
 /* progress.c - see progress.h. */
-#include "av/cli/progress.h"
+#include "kernels/progress.h"
 
 #include <stdio.h>
 #include <string.h>
