@@ -12,7 +12,7 @@
 #include "kernels/ops.h"
 #include "kernels/params.h"
 
-#define LK_MAX_IN  6
+#define LK_MAX_IN  10
 #define LK_MAX_OUT 4
 
 typedef enum lk_op {
@@ -81,6 +81,12 @@ typedef union lk_attr {
         int n_fft, hop; /* frame and step in samples; n_fft even */
         int64_t n_samples;
     } stft;
+    struct {
+        double scale;
+    } attention;
+    struct {
+        int inverse; /* 1: turned back */
+    } rotary;
     struct {
         int param; /* index in the store */
     } param;
@@ -159,6 +165,11 @@ void lk_graph_call(const lk_graph *g, const lk_node *n, lk_call *c);
 static inline int lk_has(const lk_call *c, int i)
 {
     return i < c->node->n_in && c->node->in[i] >= 0;
+}
+/* May output i of a node hold infinities?  The log-sum-exp of nothing is -Inf. */
+static inline int lk_may_be_infinite(const lk_node *n, int i)
+{
+    return n->op == LK_OP_ATTENTION && i == 1;
 }
 /* Does anything flow back to v? */
 int lk_wants_grad(const lk_graph *g, lk_var v);

@@ -125,6 +125,31 @@ lk_var lk_conv(lk_graph *g, lk_var x, lk_var w, lk_var bias, const lk_conv_optio
 lk_var lk_conv_transposed(lk_graph *g, lk_var x, lk_var w, lk_var bias,
                           const lk_conv_options *options, const int64_t *size);
 
+/* ---- attention.c ---- */
+
+/* softmax(scale q k^T + bias) v over the keys each query may see: q [B, H, N, D], k and v
+ * [B, Hk, M, D] of one float type, H a multiple of Hk (consecutive heads share keys), D <= 256;
+ * result [B, H, N, D].  plan i32 [B, N + M, 2] says who sees whom (attention.h), LK_NONE: all see
+ * all.  scale 0 means 1 / sqrt(D); else > 0.  *lse (unless NULL): f32 [B, H, N], ln of the sum of
+ * the exponentials.  A query without keys gives zeros, an lse of -Inf, and no gradient.
+ * Where no gradient is wanted, plan may have the rows of the queries alone, [B, N, 2], and keys
+ * may lie in a ring: key j of a run that passes M is row j mod M, M a multiple of LK_KEY_TILE. */
+lk_var lk_attention(lk_graph *g, lk_var q, lk_var k, lk_var v, lk_var plan, double scale,
+                    lk_var *lse);
+/* The same with a cost of distance in time: bias = -slope[h, 0] (tq - tk) for earlier keys and
+ * -slope[h, 1] (tk - tq) for later ones; slope f32 [H, 2], times f32 [B, N + M] in seconds, queries
+ * first (lk_attend_times); nothing flows back to times. */
+lk_var lk_attention_sloped(lk_graph *g, lk_var q, lk_var k, lk_var v, lk_var plan, lk_var slope,
+                           lk_var times, double scale, lk_var *lse);
+/* Keys are summed over in runs that end at multiples of this, so a row's result depends on its own
+ * keys and their numbers alone, not on what else was computed with it. */
+#define LK_KEY_TILE 64
+
+/* Turn pairs of numbers (i, i + P) of the first 2 P of each row of x [B, ..., N, D] by the angles
+ * of table f32 [B, N, 2, P] (lk_rotary_table); the others pass.  Nothing flows back to the table.
+ * Su et al. 2021 (RoFormer), eq. 15, with angles of time instead of index. */
+lk_var lk_rotary(lk_graph *g, lk_var x, lk_var table);
+
 /* ---- random.c: f(seed, stream of this record, step of the run, element) ---- */
 
 lk_var lk_random_normal(lk_graph *g, lk_dtype dtype, lk_shape shape);

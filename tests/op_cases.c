@@ -1,6 +1,10 @@
 /* op_cases.c - the shapes every operation is tested at. */
 #include "tests/op_cases.h"
 
+#include "kernels/attention.h"
+#include "kernels/mem.h"
+#include "tests/check.h"
+
 /* ---- elementwise ---- */
 
 #define BINARY(op, name, shape_a, shape_b)                                                         \
@@ -223,6 +227,126 @@ static lk_var conv_transposed_sized(op_case_build *b)
     return lk_conv_transposed(b->g, x, w, LK_NONE, &o, (const int64_t[]){6, 7});
 }
 
+/* ---- attention ---- */
+
+#define MS LK_FLICKS_PER_MS
+
+/* Two streams of a batch: tokens of q_ms and k_ms each, of which sample b has all but 5 b. */
+typedef struct streams {
+    int64_t n_batch, n, m, q_ms, k_ms, k_at_ms;
+    lk_attend_rule rule;
+} streams;
+
+static void fill_spans(lk_span *s, int32_t *length, int64_t n_batch, int64_t n, int64_t ms,
+                       int64_t at_ms)
+{
+    for (int64_t b = 0; b < n_batch; b++) {
+        length[b] = (int32_t)(n > 5 * b ? n - 5 * b : 0);
+        for (int64_t i = 0; i < n; i++)
+            s[b * n + i] = (lk_span){(at_ms + i * ms) * MS, (at_ms + (i + 1) * ms) * MS};
+    }
+}
+
+static lk_var attend_plan(lk_graph *g, const streams *t, lk_var *times)
+{
+    lk_span *q, *k;
+    int32_t *plan, lengths[2][4];
+    float *s;
+    lk_attend_tokens qt, kt;
+    lk_var v;
+    CHECK_OK(LK_NEW_ARRAY(&q, t->n_batch * t->n));
+    CHECK_OK(LK_NEW_ARRAY(&k, t->n_batch * t->m));
+    CHECK_OK(LK_NEW_ARRAY(&plan, 2 * t->n_batch * (t->n + t->m)));
+    CHECK_OK(LK_NEW_ARRAY(&s, t->n_batch * (t->n + t->m)));
+    fill_spans(q, lengths[0], t->n_batch, t->n, t->q_ms, 0);
+    fill_spans(k, lengths[1], t->n_batch, t->m, t->k_ms, t->k_at_ms);
+    qt = (lk_attend_tokens){q, t->n, lengths[0]};
+    kt = (lk_attend_tokens){k, t->m, lengths[1]};
+    CHECK_OK(lk_attend_plan(&t->rule, 0, t->n_batch, &qt, &kt, plan));
+    lk_attend_times(t->n_batch, &qt, &kt, s);
+    v = lk_constant(g, LK_I32, LK_SHAPE(t->n_batch, t->n + t->m, 2), plan);
+    if (times)
+        *times = lk_constant(g, LK_F32, LK_SHAPE(t->n_batch, t->n + t->m), s);
+    lk_free(q);
+    lk_free(k);
+    lk_free(plan);
+    lk_free(s);
+    return v;
+}
+
+#define ATTEND(name, heads, kv_heads, d, ...)                                                      \
+    static lk_var attend_##name(op_case_build *b)                                                  \
+    {                                                                                              \
+        const streams t = {__VA_ARGS__};                                                           \
+        const lk_var q = case_input(b, LK_SHAPE(t.n_batch, heads, t.n, d), -2, 2);                 \
+        const lk_var k = case_input(b, LK_SHAPE(t.n_batch, kv_heads, t.m, d), -2, 2);              \
+        const lk_var v = case_input(b, LK_SHAPE(t.n_batch, kv_heads, t.m, d), -1, 1);              \
+        return lk_attention(b->g, q, k, v, attend_plan(b->g, &t, NULL), 0, NULL);                  \
+    }
+ATTEND(full, 4, 2, 16, 2, 33, 70, 40, 20, 0, {.kind = LK_ATTEND_FULL})
+ATTEND(window, 2, 2, 32, 2, 70, 150, 40, 20, 0,
+       {.kind = LK_ATTEND_WINDOW, .before = 300 * MS, .after = 100 * MS})
+ATTEND(dense, 1, 1, 64, 1, 131, 200, 20, 20, 0,
+       {.kind = LK_ATTEND_WINDOW, .before = 2000 * MS, .after = 1500 * MS})
+ATTEND(frame, 3, 1, 5, 2, 90, 45, 20, 40, 7, {.kind = LK_ATTEND_FRAME})
+ATTEND(block_causal, 1, 1, 128, 1, 100, 101, 20, 20, 0,
+       {.kind = LK_ATTEND_BLOCK_CAUSAL, .before = 700 * MS, .chunk = 100 * MS})
+ATTEND(random_shift, 2, 1, 12, 3, 40, 40, 25, 25, 0,
+       {.kind = LK_ATTEND_RANDOM_SHIFT,
+        .before = 50 * MS,
+        .after = 50 * MS,
+        .shift = 400 * MS,
+        .seed = 3})
+ATTEND(gap, 1, 1, 8, 1, 90, 20, 40, 40, 1000, {.kind = LK_ATTEND_WINDOW, .before = MS, .after = MS})
+ATTEND(widest, 2, 1, 256, 1, 3, 5, 40, 20, 0, {.kind = LK_ATTEND_FULL})
+ATTEND(odd, 1, 1, 201, 1, 20, 70, 40, 20, 0, {.kind = LK_ATTEND_FULL})
+ATTEND(no_queries, 1, 1, 8, 1, 0, 5, 40, 20, 0, {.kind = LK_ATTEND_FULL})
+ATTEND(no_keys, 1, 1, 8, 1, 5, 0, 40, 20, 0, {.kind = LK_ATTEND_FULL})
+
+static lk_var attend_everything(op_case_build *b) /* no plan, a scale of its own, lse in use */
+{
+    const lk_var q = case_input(b, LK_SHAPE(2, 4, 17, 6), -2, 2);
+    const lk_var k = case_input(b, LK_SHAPE(2, 2, 80, 6), -2, 2);
+    const lk_var v = case_input(b, LK_SHAPE(2, 2, 80, 6), -1, 1);
+    lk_var lse;
+    const lk_var y = lk_attention(b->g, q, k, v, LK_NONE, 0.7, &lse);
+    return lk_mul(b->g, lk_cast(b->g, y, LK_F32), lk_reshape(b->g, lse, LK_SHAPE(2, 4, 17, 1)));
+}
+
+static lk_var attend_lse(op_case_build *b) /* a gradient through lse alone */
+{
+    const lk_var q = case_input(b, LK_SHAPE(1, 2, 9, 8), -2, 2);
+    const lk_var k = case_input(b, LK_SHAPE(1, 2, 11, 8), -2, 2);
+    lk_var lse;
+    lk_attention(b->g, q, k, k, LK_NONE, 0, &lse);
+    return lse;
+}
+
+static lk_var attend_sloped(op_case_build *b)
+{
+    const streams t = {
+        2, 70, 90, 40, 30, -90, {.kind = LK_ATTEND_WINDOW, .before = 500 * MS, .after = 800 * MS}};
+    const lk_var q = case_input(b, LK_SHAPE(2, 4, 70, 16), -1, 1);
+    const lk_var k = case_input(b, LK_SHAPE(2, 2, 90, 16), -1, 1);
+    const lk_var v = case_input(b, LK_SHAPE(2, 2, 90, 16), -1, 1);
+    const lk_var slope = case_input_f32(b, LK_SHAPE(4, 2), -1, 4);
+    lk_var times;
+    const lk_var plan = attend_plan(b->g, &t, &times);
+    return lk_attention_sloped(b->g, q, k, v, plan, slope, times, 0, NULL);
+}
+
+static lk_var rotary_case(op_case_build *b)
+{
+    const lk_rotary_axis axis = {5, (const double[]){7, 3, 1, 0.3, 0.1}};
+    const lk_var x = case_input(b, LK_SHAPE(2, 3, 9, 13), -1, 1);
+    lk_span span[18];
+    int32_t length[2];
+    float table[18 * 2 * 5];
+    fill_spans(span, length, 2, 9, 40, 10);
+    lk_rotary_table_time(&axis, 18, span, 0, 0, 5, table);
+    return lk_rotary(b->g, x, lk_constant(b->g, LK_F32, LK_SHAPE(2, 9, 2, 5), table));
+}
+
 /* Operations that only gradients record are tested through the ones that record them. */
 const op_case op_cases[] = {
     {LK_OP_ADD, "same", add_same},
@@ -291,5 +415,20 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "uneven", conv_uneven},
     {LK_OP_CONV_DX, "", conv_transposed_case},
     {LK_OP_CONV_DX, "sized", conv_transposed_sized},
+    {LK_OP_ATTENTION, "full", attend_full},
+    {LK_OP_ATTENTION, "window", attend_window},
+    {LK_OP_ATTENTION, "dense", attend_dense},
+    {LK_OP_ATTENTION, "frame", attend_frame},
+    {LK_OP_ATTENTION, "block_causal", attend_block_causal},
+    {LK_OP_ATTENTION, "random_shift", attend_random_shift},
+    {LK_OP_ATTENTION, "gap", attend_gap},
+    {LK_OP_ATTENTION, "widest", attend_widest},
+    {LK_OP_ATTENTION, "odd", attend_odd},
+    {LK_OP_ATTENTION, "no_queries", attend_no_queries},
+    {LK_OP_ATTENTION, "no_keys", attend_no_keys},
+    {LK_OP_ATTENTION, "everything", attend_everything},
+    {LK_OP_ATTENTION, "lse", attend_lse},
+    {LK_OP_ATTENTION, "sloped", attend_sloped},
+    {LK_OP_ROTARY, "", rotary_case},
 };
 const int n_op_cases = (int)(sizeof op_cases / sizeof op_cases[0]);

@@ -28,10 +28,16 @@ typedef struct lk_cpu_kernel {
 } lk_cpu_kernel;
 
 /* Instruction sets, weakest first. */
-typedef enum lk_cpu_level { LK_CPU_BASE, LK_CPU_AVX2, LK_CPU_AVX512, LK_N_CPU_LEVELS } lk_cpu_level;
+typedef enum lk_cpu_level {
+    LK_CPU_BASE,
+    LK_CPU_AVX2,
+    LK_CPU_AVX512,
+    LK_CPU_AVX512_BF16, /* with products of bf16 */
+    LK_N_CPU_LEVELS
+} lk_cpu_level;
 
-/* The strongest level this machine runs, or LK_CPU_LEVEL (base, avx2, avx512) from the environment
- * if that is weaker. */
+/* The strongest level this machine runs, or LK_CPU_LEVEL (base, avx2, avx512, avx512bf16) from the
+ * environment if that is weaker. */
 lk_cpu_level lk_cpu_level_best(void);
 /* Force a level (tests); fails when the machine lacks it. */
 LK_CHECKED lk_status lk_cpu_level_set(lk_cpu_level level);

@@ -72,6 +72,29 @@ typedef struct lk_conv_sizes {
 } lk_conv_sizes;
 lk_conv_sizes lk_conv_sizes_of(const lk_call *c);
 
+/* ATTENTION and its gradient: sizes, and what the inputs after k and v are. */
+enum {
+    LK_ATTENTION_PLAN = 3,
+    LK_ATTENTION_SLOPE,
+    LK_ATTENTION_TIMES,
+    LK_ATTENTION_OUT,
+    LK_ATTENTION_LSE,
+    LK_ATTENTION_DOUT,
+    LK_ATTENTION_DLSE
+};
+typedef struct lk_attention_sizes {
+    int64_t n_batch, heads, kv_heads, n, m, d;
+    int64_t plan_rows; /* a sample: n + m or n */
+    double scale;
+} lk_attention_sizes;
+lk_attention_sizes lk_attention_sizes_of(const lk_call *c);
+
+/* ROTARY: n_batch samples, each `repeats` times n rows of d numbers of which 2 pairs turn. */
+typedef struct lk_rotary_sizes {
+    int64_t n_batch, repeats, n, d, pairs;
+} lk_rotary_sizes;
+lk_rotary_sizes lk_rotary_sizes_of(const lk_call *c);
+
 /* Fail the record with a sentence about the operands' shapes. */
 lk_status lk_bad_shapes(const lk_call *c, const char *what);
 

@@ -1,0 +1,162 @@
+/* vec_tile.h - products of small tiles that stay in registers, for vec_attention*.c.
+ *
+ *   y[r, i] (+)= sum_k a[r, k] b[k, i]        i < width, the lanes; 16, 32 or 64 of them
+ *
+ * b and y are [.., width]; a is read one number at a time and repeated over the lanes, so it may
+ * lie any way in memory: rows and steps along k have free strides.  With `dot`, elements of a and b
+ * are words of two bf16, and each step adds two products (AVX512_BF16).
+ */
+#ifndef LK_CPU_VEC_TILE_H
+#define LK_CPU_VEC_TILE_H
+
+#include "kernels/cpu/vec.h"
+
+#if defined(__AVX512F__)
+#define LK_LANES    16
+#define LK_MAX_COLS 4 /* vectors side by side in a block */
+#define LK_TALL     12
+#elif defined(__AVX__)
+#define LK_LANES    8
+#define LK_MAX_COLS 2
+#define LK_TALL     6
+#else
+#define LK_LANES    4
+#define LK_MAX_COLS 2
+#define LK_TALL     6
+#endif
+
+#if defined(__AVX512BF16__)
+#define LK_VEC_DOT 1
+#include <immintrin.h>
+#else
+#define LK_VEC_DOT 0
+#endif
+
+#define LK_INLINE static inline __attribute__((always_inline))
+
+typedef float lk_vf __attribute__((vector_size(4 * LK_LANES), may_alias));
+typedef float lk_word __attribute__((may_alias)); /* an f32, or two bf16 */
+
+typedef enum lk_tile_mode { LK_TILE_SET, LK_TILE_ADD, LK_TILE_SCALE_ADD } lk_tile_mode;
+
+/* What is constant over a product; constants of the caller, so that loops unroll. */
+typedef struct lk_tile {
+    int width, dot;
+    lk_tile_mode mode; /* SCALE_ADD: y = y factor + .. */
+} lk_tile;
+
+LK_INLINE lk_vf lk_multiply_add(const int dot, lk_vf sum, lk_vf a, lk_vf b)
+{
+#if LK_VEC_DOT
+    if (dot)
+        return (lk_vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+#endif
+    (void)dot;
+    return sum + a * b;
+}
+
+LK_INLINE void lk_tile_block(const lk_tile t, const int rows, const int cols, const lk_word *a,
+                             int64_t a_row, int64_t a_k, const lk_word *b, int64_t n_k, float *y,
+                             const float *factor)
+{
+    lk_vf s[LK_TALL][LK_MAX_COLS];
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) {
+            const lk_vf *old = (const lk_vf *)(y + r * t.width + c * LK_LANES);
+            if (t.mode == LK_TILE_SET)
+                s[r][c] = (lk_vf){0};
+            else if (t.mode == LK_TILE_ADD)
+                s[r][c] = *old;
+            else
+                s[r][c] = *old * *(const lk_vf *)(factor + c * LK_LANES);
+        }
+    for (int64_t k = 0; k < n_k; k++) {
+        lk_vf x[LK_MAX_COLS];
+        for (int c = 0; c < cols; c++)
+            x[c] = *(const lk_vf *)(b + k * t.width + c * LK_LANES);
+        for (int r = 0; r < rows; r++) {
+            const lk_vf w = (lk_vf){0} + a[r * a_row + k * a_k];
+            for (int c = 0; c < cols; c++)
+                s[r][c] = lk_multiply_add(t.dot, s[r][c], x[c], w);
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++)
+            *(lk_vf *)(y + r * t.width + c * LK_LANES) = s[r][c];
+}
+
+LK_INLINE void lk_tile_product(const lk_tile t, const lk_word *a, int64_t a_row, int64_t a_k,
+                               int64_t n_rows, const lk_word *b, int64_t n_k, float *y,
+                               const float *factor)
+{
+    const int cols = t.width / LK_LANES < LK_MAX_COLS ? t.width / LK_LANES : LK_MAX_COLS;
+    const int tall = cols < LK_MAX_COLS ? LK_TALL : 6;
+    for (int col = 0; col < t.width; col += cols * LK_LANES) {
+        const lk_word *at_b = b + col;
+        const float *f = factor + (t.mode == LK_TILE_SCALE_ADD ? col : 0);
+        int64_t r = 0;
+#define LK_BLOCKS(rows)                                                                            \
+    for (; r + rows <= n_rows; r += rows)                                                          \
+    lk_tile_block(t, rows, cols, a + r * a_row, a_row, a_k, at_b, n_k, y + r * t.width + col, f)
+        if (tall == LK_TALL)
+            LK_BLOCKS(LK_TALL);
+        LK_BLOCKS(6);
+        LK_BLOCKS(2);
+        LK_BLOCKS(1);
+#undef LK_BLOCKS
+    }
+}
+
+/* Columns of an [n_rows, n_words] matrix become rows of the lanes: to[x, i] = from[i, x], zeros in
+ * lanes n_rows and up. */
+LK_INLINE void lk_tile_turn(const int width, const lk_word *from, int64_t n_rows, int64_t n_words,
+                            lk_word *to)
+{
+    if (n_rows == width) {
+        for (int64_t x = 0; x < n_words; x++)
+            for (int i = 0; i < width; i++)
+                to[x * width + i] = from[i * n_words + x];
+        return;
+    }
+    for (int64_t x = 0; x < n_words; x++)
+        for (int i = 0; i < width; i++)
+            to[x * width + i] = i < n_rows ? from[i * n_words + x] : 0;
+}
+
+/* 2^x for x <= 0 or a little above: relative error 1.5e-7, exactly 1 at 0, 0 below -126. */
+LK_INLINE float lk_exp2_down(float x)
+{
+    const float clamped = x < -126.0f ? -126.0f : x;
+    const float n = __builtin_rintf(clamped), r = clamped - n;
+    float p = 1.326472714e-3f;
+    p = p * r + 9.671512663e-3f;
+    p = p * r + 5.550733744e-2f;
+    p = p * r + 2.402224209e-1f;
+    p = p * r + 6.931469776e-1f;
+    p = p * r + 1.0f;
+    p = lk_bits_float((int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)(int32_t)n << 23)));
+    return x < -126.0f ? 0.0f : p;
+}
+
+/* Two rows of f32 into one of bf16 pairs. */
+LK_INLINE void lk_tile_pair(const int width, const float *even, const float *odd, lk_word *to)
+{
+#if LK_VEC_DOT
+    static const uint16_t order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i interleave = _mm512_loadu_si512(order);
+    for (int i = 0; i < width; i += 16) {
+        const __m512bh both =
+            _mm512_cvtne2ps_pbh(_mm512_loadu_ps(odd + i), _mm512_loadu_ps(even + i));
+        _mm512_storeu_ps(to + i, (__m512)_mm512_permutexvar_epi16(interleave, (__m512i)both));
+    }
+#else
+    (void)width;
+    (void)even;
+    (void)odd;
+    (void)to;
+#endif
+}
+
+#endif /* LK_CPU_VEC_TILE_H */
