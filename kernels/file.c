@@ -84,11 +84,14 @@ lk_status lk_replace_open(lk_replace *file, const char *path)
 {
     lk_status st = LK_OK;
     const cookie_io_functions_t io = {.write = stream_write, .close = stream_close};
+    struct stat facts;
     memset(file, 0, sizeof *file);
     file->fd = -1;
     LK_TRY(lk_strdup(path, &file->path));
     LK_TRY(LK_NEW_ARRAY(&file->part, strlen(path) + 6));
     sprintf(file->part, "%s.part", path);
+    LK_REQUIRE(stat(path, &facts) != 0 || !S_ISDIR(facts.st_mode), LK_E_IO,
+               "cannot write '%s': it is a folder", path);
     file->fd = fault_due() ? -1 : open(file->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     LK_REQUIRE(file->fd >= 0, LK_E_IO, "cannot create '%s': %s", path, strerror(errno));
     file->stream = fopencookie((void *)(intptr_t)file->fd, "w", io);

@@ -15,6 +15,8 @@ static void ask_stop(int sig)
     if (stop_asked)
         _exit(EXIT_INTERRUPTED);
     stop_asked = 1;
+    static const char text[] = "\nlockstep: finishing what is begun; once more ends at once\n";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
 }
 
 void lk_stop_on_signals(void)

@@ -40,6 +40,9 @@ int lk_cmd_worlds(int argc, char **argv);
 /* Print the recorded failure as one sentence on stderr and map it to an exit code. */
 int lk_cli_failed(lk_status st);
 
+/* For commands that keep nothing to go on with: say so; returns LK_EXIT_INTERRUPTED. */
+int lk_cli_interrupted(void);
+
 /* Print "lockstep NAME: sentence" plus a hint at --help; returns LK_EXIT_USAGE. */
 int lk_cli_usage(const char *command, const char *fmt, ...) LK_PRINTF(2, 3);
 

@@ -6,7 +6,10 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "kernels/progress.h"
+#include "kernels/stop.h"
+#include "av/cli/scratch.h"
 #include "av/json.h"
+#include "av/media.h"
 #include "av/score_clip.h"
 #include "av/worlds_clip.h"
 
@@ -15,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +84,7 @@ static void run_score(const char *path, const contender *c, int threads)
 {
     lk_clip_result r;
     memset(&r, 0, sizeof r);
+    signal(SIGINT, SIG_DFL);
     const lk_score_clip_options o = {
         .metrics = c->metrics, .n_metrics = c->n_metrics, .threads = threads};
     const lk_status st = lk_score_clip(path, &o, &r);
@@ -138,7 +143,10 @@ static void print_table(const char *path, contender *list, int n)
             continue;
         }
         const double wall = lk_median(list[i].wall_s, list[i].n);
-        printf("  %-22s %10.3f %10.2f %10.3f %10.1f\n", list[i].name, wall, wall / base,
+        char ratio[32] = "-";
+        if (isfinite(base))
+            snprintf(ratio, sizeof ratio, "%.2f", wall / base);
+        printf("  %-22s %10.3f %10s %10.3f %10.1f\n", list[i].name, wall, ratio,
                lk_median(list[i].cpu_s, list[i].n), list[i].peak_mib);
     }
 }
@@ -164,8 +172,9 @@ static lk_status print_json(const char *path, contender *list, int n, const sett
                            lk_json_real(good ? lk_median(list[i].cpu_s, list[i].n) : (double)NAN)));
         LK_TRY(lk_json_set(o, "peak_mib", lk_json_real(good ? list[i].peak_mib : (double)NAN)));
     }
-    LK_TRY(lk_json_print_line(root));
+    json_t *const line = root;
     root = NULL;
+    LK_TRY(lk_json_print_line(line));
 done:
     json_decref(root);
     return st;
@@ -175,24 +184,28 @@ static lk_status bench_file(const char *path, const settings *s)
 {
     lk_status st = LK_OK;
     contender list[MAX_CONTENDERS];
-    lk_progress bar;
+    lk_progress bar = {0};
     const int n = list_contenders(list);
-    LK_REQUIRE(access(path, R_OK) == 0, LK_E_IO, "cannot open '%s': %s", path, strerror(errno));
+    lk_media *media = NULL;
+    LK_TRY(lk_media_open(&media, path, NULL)); /* what cannot be read gets its sentence at once */
+    lk_media_close(&media);
     lk_progress_start(&bar, path, (double)s->runs * n);
     for (int run = 0; run < s->runs; run++) {
         for (int i = 0; i < n; i++) {
             (void)measure(path, &list[i], s->threads);
+            LK_REQUIRE(!*lk_stop_flag(), LK_E_INTERRUPTED, "interrupted");
             lk_progress_set(&bar, (double)(run * n + i + 1));
         }
     }
     lk_progress_end(&bar);
-    if (list[0].n == 0)
-        fprintf(stderr, "lockstep: ffmpeg did not run, so there is nothing to compare with\n");
     if (s->json)
         LK_TRY(print_json(path, list, n, s));
     else
         print_table(path, list, n);
+    LK_REQUIRE(list[0].n > 0, LK_E_ENV,
+               "ffmpeg did not run, so there is nothing to compare with; apt install ffmpeg");
 done:
+    lk_progress_end(&bar);
     return st;
 }
 
@@ -211,8 +224,9 @@ static lk_status bench_made_clips(const settings *s)
 {
     lk_status st = LK_OK;
     static const int sizes[2][2] = {{640, 360}, {1920, 1080}};
-    char folder[] = "/tmp/lockstep-bench-XXXXXX", path[96];
-    LK_REQUIRE(mkdtemp(folder), LK_E_IO, "cannot make a folder under /tmp: %s", strerror(errno));
+    lk_scratch x = {0};
+    char path[256];
+    LK_TRY(lk_scratch_make(&x));
     for (int i = 0; i < 2; i++) {
         lk_world_options w;
         lk_option_defaults(lk_world_option_rows, &w);
@@ -221,7 +235,7 @@ static lk_status bench_made_clips(const settings *s)
         w.height = sizes[i][1];
         w.camera = true;
         w.noise = true;
-        snprintf(path, sizeof path, "%s/%dx%d.mp4", folder, w.width, w.height);
+        snprintf(path, sizeof path, "%s/%dx%d.mp4", x.folder, w.width, w.height);
         st = make_clip(path, &w);
         if (st == LK_OK)
             st = bench_file(path, s);
@@ -229,7 +243,7 @@ static lk_status bench_made_clips(const settings *s)
         LK_TRY(st);
     }
 done:
-    rmdir(folder);
+    lk_scratch_remove(&x);
     return st;
 }
 
@@ -241,14 +255,15 @@ int lk_cmd_bench(int argc, char **argv)
     lk_status st = LK_OK;
     if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
         return code;
+    lk_stop_on_signals();
     if (args.n_files == 0 || strcmp(args.file[0], "score") != 0)
         code = lk_cli_usage("bench", "say what to time: score");
     else if (args.n_files == 1)
         st = bench_made_clips(&s);
-    for (int i = 1; i < args.n_files && st == LK_OK; i++)
+    for (int i = 1; code == LK_EXIT_OK && i < args.n_files && st == LK_OK; i++)
         st = bench_file(args.file[i], &s);
     if (st != LK_OK)
-        code = lk_cli_failed(st);
+        code = st == LK_E_INTERRUPTED ? lk_cli_interrupted() : lk_cli_failed(st);
     lk_args_clear(&args);
     return code;
 }

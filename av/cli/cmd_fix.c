@@ -55,8 +55,9 @@ static lk_status print_done(const char *in, const settings *s, double offset_ms,
     LK_TRY(lk_json_set(root, "offset_ms", lk_json_real(offset_ms)));
     LK_TRY(lk_json_set(root, "audio_moved_ms", lk_json_real(-offset_ms)));
     LK_TRY(lk_json_set(root, "measured", json_boolean(measured)));
-    LK_TRY(lk_json_print_line(root));
+    json_t *const line = root;
     root = NULL;
+    LK_TRY(lk_json_print_line(line));
 done:
     json_decref(root);
     return st;

@@ -116,8 +116,9 @@ static lk_status print_json(const char *path, const lk_media_info *info, const c
     }
     LK_TRY(lk_json_set(root, "warnings", warnings));
     warnings = NULL;
-    LK_TRY(lk_json_print_line(root));
+    json_t *const line = root;
     root = NULL;
+    LK_TRY(lk_json_print_line(line));
 done:
     json_decref(warnings);
     json_decref(root);

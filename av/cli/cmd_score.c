@@ -3,6 +3,7 @@
 #include "av/cli/cli.h"
 #include "av/cli/gate.h"
 #include "av/cli/inputs.h"
+#include "av/cli/scratch.h"
 #include "kernels/progress.h"
 #include "kernels/stop.h"
 #include "av/report.h"
@@ -10,14 +11,12 @@
 #include "av/score_run.h"
 #include "av/sync.h"
 
+#include "kernels/file.h"
 #include "kernels/mem.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct settings {
     const char *metric, *manifest, *reference, *out, *csv, *h5, *report, *shard, *fail_if;
@@ -234,54 +233,29 @@ static lk_status write_report(const settings *s, const char *rows, const char *h
     return st;
 }
 
-/* A place for rows and curves that nobody asked to keep. */
-typedef struct scratch {
-    char folder[64], rows[96], h5[96];
-} scratch;
-
-static lk_status make_scratch(scratch *x)
-{
-    lk_status st = LK_OK;
-    snprintf(x->folder, sizeof x->folder, "%s", "/tmp/lockstep-XXXXXX");
-    LK_REQUIRE(mkdtemp(x->folder), LK_E_IO, "cannot make a folder under /tmp: %s", strerror(errno));
-    snprintf(x->rows, sizeof x->rows, "%s/rows.jsonl", x->folder);
-    snprintf(x->h5, sizeof x->h5, "%s/curves.h5", x->folder);
-done:
-    return st;
-}
-
-static void remove_scratch(const scratch *x)
-{
-    char part[112];
-    if (x->folder[0] == '\0')
-        return;
-    unlink(x->rows);
-    unlink(x->h5);
-    snprintf(part, sizeof part, "%s.part", x->rows);
-    unlink(part);
-    snprintf(part, sizeof part, "%s.part", x->h5);
-    unlink(part);
-    rmdir(x->folder);
-}
-
 static lk_status score(const settings *s, const lk_args *args, context *c,
                        lk_score_run_counts *counts)
 {
     lk_status st = LK_OK;
     lk_manifest clips = {0};
     lk_scorer *trial = NULL;
-    scratch x = {0};
+    lk_scratch x = {0};
+    char own_rows[224], own_h5[224];
     for (int i = 0; i < args->n_repeated_too; i++)
         LK_TRY(lk_gate_add(&c->gate, args->repeated_too[i]));
     if (s->csv)
         LK_TRY(lk_result_csv_check(s->csv));
+    if (s->report)
+        LK_TRY(lk_make_folders(s->report));
     LK_REQUIRE(!s->resume || s->out, LK_E_ARG, "--resume needs -o, the file to go on with");
     LK_TRY(lk_scorer_create(&trial, args->repeated, (size_t)args->n_repeated, NULL, 0));
     LK_TRY(gather_clips(s, args, &clips));
-    LK_TRY(make_scratch(&x));
-    const char *rows = s->out ? s->out : x.rows;
+    LK_TRY(lk_scratch_make(&x));
+    snprintf(own_rows, sizeof own_rows, "%s/rows.jsonl", x.folder);
+    snprintf(own_h5, sizeof own_h5, "%s/curves.h5", x.folder);
+    const char *rows = s->out ? s->out : own_rows;
     /* A resumed run has curves of every clip only where the former one kept them. */
-    const char *h5 = s->h5 ? s->h5 : s->report && !s->resume ? x.h5 : NULL;
+    const char *h5 = s->h5 ? s->h5 : s->report && !s->resume ? own_h5 : NULL;
     const lk_score_run_options o = {.clips = &clips,
                                     .metrics = args->repeated,
                                     .n_metrics = (size_t)args->n_repeated,
@@ -301,7 +275,7 @@ static lk_status score(const settings *s, const lk_args *args, context *c,
     LK_TRY(write_table(s, rows));
     LK_TRY(write_report(s, rows, h5));
 done:
-    remove_scratch(&x);
+    lk_scratch_remove(&x);
     lk_scorer_free(&trial);
     lk_manifest_clear(&clips);
     return st;
@@ -325,10 +299,9 @@ int lk_cmd_score(int argc, char **argv)
     }
     lk_stop_on_signals();
     const lk_status st = score(&s, &args, &c, &counts);
-    if (st == LK_E_INTERRUPTED && !s.out) {
-        fprintf(stderr, "lockstep: interrupted\n");
-        code = LK_EXIT_INTERRUPTED;
-    } else if (st != LK_OK)
+    if (st == LK_E_INTERRUPTED && !s.out)
+        code = lk_cli_interrupted();
+    else if (st != LK_OK)
         code = st == LK_E_ARG ? lk_cli_usage("score", "%s", lk_error_text()) : lk_cli_failed(st);
     else if (c.n_gated > 0)
         code = LK_EXIT_GATE;

@@ -8,7 +8,9 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/cli/inputs.h"
+#include "av/cli/scratch.h"
 #include "kernels/progress.h"
+#include "kernels/stop.h"
 #include "av/json.h"
 #include "av/media.h"
 #include "av/sync.h"
@@ -25,7 +27,7 @@
 #define DRIFT_PPM     500.0
 #define DRIFT_LEAST_S 20.0
 #define N_CASES       16
-#define MAX_FOLDER    64
+#define MAX_FOLDER    192
 
 typedef struct settings {
     bool json;
@@ -258,6 +260,7 @@ static lk_status one_file(const char *path, const char *folder, uint64_t seed, l
     LK_REQUIRE(base.trusted, LK_E_EMPTY, "'%s' has no trustworthy offset to start from: %s", path,
                base.reason);
     for (int i = 0; i < N_CASES; i++) {
+        LK_REQUIRE(!*lk_stop_flag(), LK_E_INTERRUPTED, "interrupted");
         if (cases[i].drift_ppm == 0 || lk_flick_to_s(s.length) >= DRIFT_LEAST_S)
             LK_TRY(one_case(&s, &cases[i], folder, &base, seed, t));
         lk_progress_set(bar, done_before + (double)(i + 1) / N_CASES);
@@ -294,8 +297,10 @@ static lk_status print_answer(tally *t, bool json, int64_t n_files, int64_t n_fa
     if (!json) {
         printf("%lld clips, %lld without an offset to start from\n", (long long)n_files,
                (long long)n_failed);
-        printf("%lld shifts measured: slope %.4f, bias %+.2f ms, 95 %% of errors within %.2f ms\n",
-               (long long)t->n, slope, bias, p95);
+        printf("%lld shifts measured", (long long)t->n);
+        if (isfinite(slope))
+            printf(": slope %.4f, bias %+.2f ms, 95 %% of errors within %.2f ms", slope, bias, p95);
+        printf("\n");
         if (t->n_drift > 0)
             printf("%lld drifts of %.0f ppm measured: median error %.0f ppm\n",
                    (long long)t->n_drift, DRIFT_PPM, drift);
@@ -314,8 +319,9 @@ static lk_status print_answer(tally *t, bool json, int64_t n_files, int64_t n_fa
     LK_TRY(lk_json_set(root, "n_clips", json_integer(n_files)));
     LK_TRY(lk_json_set(root, "n_clips_without_offset", json_integer(n_failed)));
     LK_TRY(lk_json_set(root, "cases", json_incref(t->rows)));
-    LK_TRY(lk_json_print_line(root));
+    json_t *const line = root;
     root = NULL;
+    LK_TRY(lk_json_print_line(line));
 done:
     json_decref(root);
     return st;
@@ -324,21 +330,19 @@ done:
 static lk_status stress(const lk_args *args, const settings *s, int64_t *n_failed)
 {
     lk_status st = LK_OK;
-    char folder[MAX_FOLDER] = "/tmp/lockstep-stress-XXXXXX";
+    lk_scratch x = {0};
     lk_manifest files = {0};
     lk_progress bar = {0};
-    bool made = false;
     tally t = {.rows = json_array()};
     for (int i = 0; i < args->n_files; i++)
         LK_TRY(lk_inputs_add(&files, args->file[i]));
     LK_REQUIRE(files.n > 0, LK_E_EMPTY, "no clip to stress");
-    LK_REQUIRE(mkdtemp(folder), LK_E_IO, "cannot make a folder under /tmp: %s", strerror(errno));
-    made = true;
+    LK_TRY(lk_scratch_make(&x));
     lk_progress_start(&bar, "stress", (double)files.n);
     for (int64_t i = 0; i < files.n; i++) {
         lk_progress_label(&bar, files.row[i].clip);
-        st = one_file(files.row[i].clip, folder, (uint64_t)s->seed, &bar, (double)i, &t);
-        if (st == LK_E_MEMORY || st == LK_E_INTERNAL)
+        st = one_file(files.row[i].clip, x.folder, (uint64_t)s->seed, &bar, (double)i, &t);
+        if (st == LK_E_MEMORY || st == LK_E_INTERNAL || st == LK_E_INTERRUPTED)
             goto done;
         if (st != LK_OK) {
             fprintf(stderr, "%slockstep: %s\n", bar.on ? "\r\033[K" : "", lk_error_text());
@@ -351,8 +355,7 @@ static lk_status stress(const lk_args *args, const settings *s, int64_t *n_faile
     LK_TRY(print_answer(&t, s->json, files.n, *n_failed));
 done:
     lk_progress_end(&bar);
-    if (made)
-        rmdir(folder);
+    lk_scratch_remove(&x);
     json_decref(t.rows);
     lk_free(t.shift);
     lk_free(t.error);
@@ -372,8 +375,12 @@ int lk_cmd_stress(int argc, char **argv)
     if (args.n_files == 0) {
         code = lk_cli_usage("stress", "no file given");
     } else {
+        lk_stop_on_signals();
         const lk_status st = stress(&args, &s, &n_failed);
-        code = st != LK_OK ? lk_cli_failed(st) : n_failed > 0 ? LK_EXIT_SOME_FAILED : LK_EXIT_OK;
+        code = st == LK_E_INTERRUPTED ? lk_cli_interrupted()
+               : st != LK_OK          ? lk_cli_failed(st)
+               : n_failed > 0         ? LK_EXIT_SOME_FAILED
+                                      : LK_EXIT_OK;
     }
     lk_args_clear(&args);
     return code;

@@ -85,8 +85,9 @@ static lk_status print_json(const lk_clip_result *r, const lk_sync_answer *a)
     LK_TRY(lk_json_set(root, "p", lk_json_real(a->p)));
     LK_TRY(lk_json_set(root, "container_offset_ms", lk_json_real(r->container_offset_ms)));
     LK_TRY(set_alternatives(root, r, a->source));
-    LK_TRY(lk_json_print_line(root));
+    json_t *const line = root;
     root = NULL;
+    LK_TRY(lk_json_print_line(line));
 done:
     json_decref(root);
     return st;

@@ -3,10 +3,12 @@
 #include "av/version.h"
 #include "kernels/option.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const lk_command commands[] = {
     {"probe", "exact timeline of a file: frames, samples, start times, warnings", lk_cmd_probe},
@@ -47,6 +49,12 @@ int lk_cli_failed(lk_status st)
     }
 }
 
+int lk_cli_interrupted(void)
+{
+    fprintf(stderr, "lockstep: interrupted\n");
+    return LK_EXIT_INTERRUPTED;
+}
+
 int lk_cli_usage(const char *command, const char *fmt, ...)
 {
     va_list args;
@@ -80,9 +88,32 @@ static int unknown_command(const char *name)
     return LK_EXIT_USAGE;
 }
 
+/* A program started without one of its three streams would get that number for the next file it
+ * opens, and print into it. */
+static void hold_streams(void)
+{
+    int fd = 0;
+    while (fd >= 0 && fd <= 2)
+        fd = open("/dev/null", O_RDONLY);
+    if (fd > 2)
+        close(fd);
+}
+
+/* The exit code, unless what was printed went nowhere. */
+static int end(int code)
+{
+    const int lost = ferror(stdout);
+    if ((fflush(stdout) != 0 || lost) && code == LK_EXIT_OK) {
+        fprintf(stderr, "lockstep: cannot write to stdout\n");
+        return LK_EXIT_SOME_FAILED;
+    }
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    hold_streams();
     if (argc < 2) {
         print_help(stderr);
         return LK_EXIT_USAGE;
@@ -90,15 +121,15 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return LK_EXIT_OK;
+        return end(LK_EXIT_OK);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("lockstep %s (%s)\n", LK_VERSION, lk_build_commit());
-        return LK_EXIT_OK;
+        return end(LK_EXIT_OK);
     }
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return end(commands[i].run(argc - 1, argv + 1));
     }
     return unknown_command(argv[1]);
 }
