@@ -1,7 +1,7 @@
 # Debian 12 packages, sourced by quickstart and check.
 build_packages="build-essential cmake ninja-build pkg-config git libavformat-dev libavcodec-dev \
 libavutil-dev libswscale-dev libswresample-dev libsndfile1-dev libfftw3-dev libhdf5-dev libyaml-dev \
-libdnnl-dev libjansson-dev libpng-dev libcmocka-dev"
+libdnnl-dev libjansson-dev libpng-dev zlib1g-dev libcmocka-dev"
 test_packages="ffmpeg clang libclang-rt-14-dev chromium python3-h5py hdf5-tools jq"
 
 # Install what is missing; says what it does, needs root or sudo only when something is missing.
