@@ -26,6 +26,7 @@ typedef struct lk_command {
 } lk_command;
 
 int lk_cmd_compare(int argc, char **argv);
+int lk_cmd_convert(int argc, char **argv);
 int lk_cmd_doctor(int argc, char **argv);
 int lk_cmd_events(int argc, char **argv);
 int lk_cmd_probe(int argc, char **argv);

@@ -23,6 +23,7 @@ typedef struct machine {
 lk_status lk_pickle_new(lk_pickle *p, lk_pickle_kind kind, lk_ref *ref)
 {
     lk_status st = LK_OK;
+    *ref = 0;
     LK_TRY(LK_GROW(&p->at, &p->room, p->n + 1));
     p->at[p->n].kind = kind;
     *ref = (lk_ref)p->n++;
@@ -66,6 +67,7 @@ done:
 static lk_status pop(machine *m, lk_ref *r)
 {
     lk_status st = LK_OK;
+    *r = 0;
     LK_REQUIRE(m->n_stack > 0 && m->stack[m->n_stack - 1] != MARK, LK_E_FORMAT,
                "the pickle takes more from its stack than it put there");
     *r = m->stack[--m->n_stack];
@@ -77,6 +79,7 @@ done:
 static lk_status top(machine *m, lk_ref *r)
 {
     lk_status st = LK_OK;
+    *r = 0;
     LK_TRY(pop(m, r));
     m->n_stack++;
 done:
@@ -88,6 +91,7 @@ done:
 static lk_status pop_to_mark(machine *m, size_t *first, size_t *count)
 {
     lk_status st = LK_OK;
+    *first = *count = 0;
     size_t i = m->n_stack;
     while (i > 0 && m->stack[i - 1] != MARK)
         i--;
@@ -102,6 +106,7 @@ done:
 static lk_status take(machine *m, uint64_t n, const uint8_t **bytes)
 {
     lk_status st = LK_OK;
+    *bytes = NULL;
     LK_REQUIRE(n <= m->n - m->at, LK_E_FORMAT, "the pickle is cut off");
     *bytes = m->b + m->at;
     m->at += (size_t)n;
@@ -112,6 +117,7 @@ done:
 static lk_status take_number(machine *m, int bytes, uint64_t *value)
 {
     lk_status st = LK_OK;
+    *value = 0;
     const uint8_t *p;
     LK_TRY(take(m, (uint64_t)bytes, &p));
     *value = lk_le(p, bytes);
@@ -122,6 +128,7 @@ done:
 static lk_status take_line(machine *m, lk_pickle_text *line)
 {
     lk_status st = LK_OK;
+    *line = (lk_pickle_text){NULL, 0};
     const uint8_t *start = m->b + m->at;
     const uint8_t *end = m->at < m->n ? memchr(start, '\n', m->n - m->at) : NULL;
     LK_REQUIRE(end, LK_E_FORMAT, "the pickle is cut off");

@@ -60,12 +60,29 @@ static bool is_storage_of(lk_pickle_text name, const char *type)
            memcmp(name.bytes + n, "Storage", 7) == 0;
 }
 
+static lk_status refuse(lk_pickle_text module, lk_pickle_text name)
+{
+    char text[160];
+    const bool is_type = name.n > 7 && memcmp(name.bytes + name.n - 7, "Storage", 7) == 0;
+    snprintf(text, sizeof text, "%.*s.%.*s", (int)(module.n < 70 ? module.n : 70), module.bytes,
+             (int)(name.n < 70 ? name.n : 70), name.bytes);
+    for (char *c = text; *c; c++)
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    if (is_type || (same(module, "torch") && name.n > 0 && *name.bytes >= 'a'))
+        return LK_FAIL(LK_E_UNSUPPORTED, "it has numbers of type '%s', which are not read", text);
+    return LK_FAIL(LK_E_UNSUPPORTED,
+                   "it asks for '%s', and only the few things that state dictionaries need are "
+                   "read, nothing is executed; save model.state_dict() instead",
+                   text);
+}
+
 lk_status lk_pickle_global(lk_pickle *p, lk_pickle_text module, lk_pickle_text name, lk_ref *out)
 {
     lk_status st = LK_OK;
+    *out = 0;
     const bool torch = same(module, "torch");
     int call = -1, raw = LK_RAW_UNTYPED;
-    char text[160];
     for (int i = 0; i < N_GLOBALS; i++)
         if (same(module, globals[i].module) && same(name, globals[i].name))
             call = i;
@@ -79,17 +96,8 @@ lk_status lk_pickle_global(lk_pickle *p, lk_pickle_text module, lk_pickle_text n
             raw = i;
         }
     }
-    if (call < 0) {
-        snprintf(text, sizeof text, "%.*s.%.*s", (int)(module.n < 70 ? module.n : 70), module.bytes,
-                 (int)(name.n < 70 ? name.n : 70), name.bytes);
-        for (char *c = text; *c; c++)
-            if (*c < 0x20 || *c == 0x7f)
-                *c = '?';
-        LK_REQUIRE(false, LK_E_UNSUPPORTED,
-                   "the file asks for '%s', which is not among the few things that state "
-                   "dictionaries need; it is not executed. Save only the state dictionary",
-                   text);
-    }
+    if (call < 0)
+        LK_TRY(refuse(module, name));
     LK_TRY(lk_pickle_new(p, LK_PICKLE_GLOBAL, out));
     p->at[*out].global.call = call;
     p->at[*out].global.raw = raw;
@@ -159,6 +167,7 @@ done:
 lk_status lk_pickle_call(lk_pickle *p, lk_ref function, lk_ref args, lk_ref *out)
 {
     lk_status st = LK_OK;
+    *out = 0;
     LK_REQUIRE(p->at[function].kind == LK_PICKLE_GLOBAL && p->at[function].global.call < N_GLOBALS,
                LK_E_FORMAT, "the pickle calls something that is no function");
     LK_REQUIRE(p->at[args].kind == LK_PICKLE_TUPLE, LK_E_FORMAT,
@@ -199,6 +208,7 @@ static bool unsigned_of(const lk_pickle *p, lk_ref r, uint64_t *value)
 lk_status lk_pickle_storage(lk_pickle *p, lk_ref id, lk_ref *out)
 {
     lk_status st = LK_OK;
+    *out = 0;
     uint64_t count, skip = 0, part;
     const lk_pickle_value *v = &p->at[id];
     LK_REQUIRE(v->kind == LK_PICKLE_TUPLE && v->list.n >= 5 &&

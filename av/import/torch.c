@@ -127,7 +127,7 @@ static const char *describe(const lk_pickle_value *v)
     case LK_PICKLE_STORAGE:
         return "a bare storage";
     default:
-        return "a class";
+        return "a class or an element type";
     }
 }
 

@@ -185,6 +185,32 @@ done:
     return st;
 }
 
+/* Eight bytes of length, then a JSON object. */
+static bool is_safetensors(const uint8_t *b, size_t n)
+{
+    return n > 8 && b[8] == '{' && b[6] == 0 && b[7] == 0;
+}
+
+static lk_status read_safetensors(lk_weights *w, const char *path)
+{
+    lk_status st = LK_OK;
+    w->format = "safetensors";
+    LK_TRY(lk_safetensors_open(&w->safetensors, path));
+    const int n = lk_safetensors_n(w->safetensors);
+    LK_TRY(LK_GROW(&w->at, &w->room, n));
+    for (int i = 0; i < n; i++) {
+        const lk_safetensor *t = lk_safetensors_at(w->safetensors, i);
+        lk_weight *e = &w->at[w->n];
+        LK_TRY(check_name(t->name));
+        LK_TRY(lk_strdup(t->name, &e->name));
+        e->dtype = t->dtype;
+        e->shape = t->shape;
+        w->n++;
+    }
+done:
+    return st;
+}
+
 static lk_status read_any(lk_weights *w, size_t n, const char *stem)
 {
     lk_status st = LK_OK;
@@ -245,11 +271,17 @@ lk_status lk_weights_open(lk_weights *w, const char *path)
 {
     lk_status st = LK_OK;
     struct stat facts;
+    uint8_t start[9];
     FILE *f = fopen(path, "rb");
     memset(w, 0, sizeof *w);
     LK_REQUIRE(f && fstat(fileno(f), &facts) == 0, LK_E_IO, "cannot open '%s': %s", path,
                strerror(errno));
     LK_REQUIRE(S_ISREG(facts.st_mode), LK_E_IO, "'%s' is not a file", path);
+    if (is_safetensors(start, fread(start, 1, sizeof start, f))) {
+        LK_TRY(read_safetensors(w, path));
+        goto done;
+    }
+    rewind(f);
     LK_TRY(LK_NEW_ARRAY(&w->file, facts.st_size));
     LK_REQUIRE(fread(w->file, 1, (size_t)facts.st_size, f) == (size_t)facts.st_size, LK_E_IO,
                "cannot read '%s': %s", path, ferror(f) ? strerror(errno) : "it became shorter");
@@ -276,6 +308,7 @@ void lk_weights_close(lk_weights *w)
     lk_free(w->skipped);
     lk_free(w->kept);
     lk_free(w->file);
+    lk_safetensors_free(&w->safetensors);
     memset(w, 0, sizeof *w);
 }
 
@@ -350,39 +383,62 @@ done:
     return st;
 }
 
+/* A dense copy of the numbers in the element type they become. */
+static lk_status copy_numbers(lk_weight *e, bool same)
+{
+    lk_status st = LK_OK;
+    const size_t bytes = lk_raw_types[e->raw].bytes;
+    const int64_t n = lk_shape_count(&e->shape);
+    uint8_t *gathered = NULL;
+    void *wide = NULL;
+    LK_TRY(LK_NEW_ARRAY(&gathered, (size_t)n * bytes));
+    gather(e, bytes, gathered);
+    if (e->swapped)
+        swap_bytes(gathered, n, bytes);
+    if (same) {
+        e->dense = gathered;
+        gathered = NULL;
+    } else {
+        LK_TRY(lk_alloc_((size_t)n, lk_dtype_bytes(e->dtype), &wide));
+        LK_TRY(widen(e, gathered, n, wide));
+        e->dense = wide;
+        wide = NULL;
+    }
+done:
+    lk_free(gathered);
+    lk_free(wide);
+    return st;
+}
+
 lk_status lk_weights_tensor(lk_weights *w, size_t i, lk_tensor *tensor)
 {
     lk_status st = LK_OK;
     lk_weight *e = &w->at[i];
     const lk_raw_type *type = &lk_raw_types[e->raw];
-    const int64_t n = lk_shape_count(&e->shape);
-    const bool same = type->bytes == lk_dtype_bytes(e->dtype) && e->dtype != LK_BOOL &&
-                      strcmp(type->name, "u64") != 0;
-    uint8_t *gathered = NULL;
-    void *final = NULL;
+    const bool same = strcmp(type->name, lk_dtype_name(e->dtype)) == 0 && e->dtype != LK_BOOL;
     *tensor = (lk_tensor){e->dtype, e->shape, e->dense};
     if (e->dense)
         return LK_OK;
-    if (n > 0 && same && !e->swapped && is_dense(e) && (uintptr_t)e->bytes % type->bytes == 0) {
+    if (w->safetensors) {
+        const size_t bytes = lk_tensor_bytes(tensor);
+        LK_TRY(lk_alloc_(bytes, 1, &e->dense));
+        LK_TRY(lk_safetensors_read(w->safetensors, (int)i, e->dtype, e->dense));
+    } else if (same && !e->swapped && e->bytes && is_dense(e) &&
+               (uintptr_t)e->bytes % type->bytes == 0) {
         tensor->data = (void *)(uintptr_t)e->bytes;
         return LK_OK;
-    }
-    LK_TRY(LK_NEW_ARRAY(&gathered, (size_t)n * type->bytes));
-    gather(e, type->bytes, gathered);
-    if (e->swapped)
-        swap_bytes(gathered, n, type->bytes);
-    if (same) {
-        e->dense = gathered;
-        gathered = NULL;
     } else {
-        LK_TRY(lk_alloc_((size_t)n, lk_dtype_bytes(e->dtype), &final));
-        LK_TRY(widen(e, gathered, n, final));
-        e->dense = final;
-        final = NULL;
+        LK_TRY(copy_numbers(e, same));
     }
     tensor->data = e->dense;
 done:
-    lk_free(gathered);
-    lk_free(final);
+    if (st != LK_OK)
+        lk_weights_drop(w, i);
     return st;
+}
+
+void lk_weights_drop(lk_weights *w, size_t i)
+{
+    lk_free(w->at[i].dense);
+    w->at[i].dense = NULL;
 }

@@ -16,7 +16,7 @@
 #ifndef LK_WEIGHTS_H
 #define LK_WEIGHTS_H
 
-#include "kernels/tensor.h"
+#include "kernels/safetensors.h"
 
 #include <stdbool.h>
 
@@ -41,17 +41,22 @@ typedef struct lk_weights {
     size_t room, room_skipped, n_kept, room_kept;
     void **kept;
     uint8_t *file;
-    uint64_t total, limit; /* bytes of all numbers together */
+    uint64_t total, limit;       /* bytes of all numbers together */
+    lk_safetensors *safetensors; /* then entry i is its tensor i */
 } lk_weights;
 
 LK_CHECKED lk_status lk_weights_open(lk_weights *w, const char *path);
 
-/* The same from memory, which is copied; `name` stands in messages and names a lone array. */
+/* The same from memory, which is copied; `name` stands in messages and names a lone array.  Not
+ * for .safetensors. */
 LK_CHECKED lk_status lk_weights_parse(lk_weights *w, const void *bytes, size_t n, const char *name);
 
 void lk_weights_close(lk_weights *w);
 
-/* The numbers of entry i, dense and row-major.  They stay until lk_weights_close. */
+/* The numbers of entry i, dense and row-major.  They stay until lk_weights_drop or _close. */
 LK_CHECKED lk_status lk_weights_tensor(lk_weights *w, size_t i, lk_tensor *tensor);
+
+/* Free what lk_weights_tensor made for entry i; it may be asked for again. */
+void lk_weights_drop(lk_weights *w, size_t i);
 
 #endif /* LK_WEIGHTS_H */

@@ -158,7 +158,7 @@ static int by_name(const void *a, const void *b)
 lk_status lk_zip_open(lk_zip *zip, const uint8_t *bytes, size_t n)
 {
     lk_status st = LK_OK;
-    directory d;
+    directory d = {0};
     memset(zip, 0, sizeof *zip);
     LK_TRY(find_directory(bytes, n, &d));
     LK_TRY(LK_NEW_ARRAY(&zip->at, d.n));
