@@ -175,7 +175,7 @@ static int find_type(const char *descr, bool *big)
     for (int i = 0; i < lk_n_raw_types; i++)
         if (lk_raw_types[i].numpy && strcmp(descr + 1, lk_raw_types[i].numpy) == 0)
             return i;
-    return strcmp(descr + 1, "?") == 0 ? find_type("|b1", big) : -1;
+    return -1;
 }
 
 /* What a type that holds no numbers holds, else NULL. */
