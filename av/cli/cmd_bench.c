@@ -1,7 +1,8 @@
-/* cmd_bench.c - how fast the ruler is, beside decoding the same file with ffmpeg in the same run.
+/* cmd_bench.c - how fast the ruler is, beside decoding the same file with ffmpeg in the same run,
+ * and how fast the operations are, beside what the machine can do in the same run.
  *
- * Every measurement is a child process of its own, so that peak memory is its own too; the
- * contenders take turns, and the medians are compared. */
+ * Every measurement of the ruler is a child process of its own, so that peak memory is its own too;
+ * the contenders take turns, and the medians are compared. */
 #include "align/stats.h"
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
@@ -13,7 +14,9 @@
 #include "av/score_clip.h"
 #include "av/worlds_clip.h"
 
+#include "kernels/bench/bench.h"
 #include "kernels/mem.h"
+#include "kernels/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,23 +35,29 @@
 
 typedef struct settings {
     bool json;
+    const char *filter;
     int runs, seconds, threads;
 } settings;
 
 static const lk_option options[] = {
     LK_OPT_BOOL(settings, json, false, "one JSON object a line and file"),
-    LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "medians are over this many runs"),
-    LK_OPT_INT(settings, seconds, 30, 1, 7200, "length of the clips made when no file is given"),
-    LK_OPT_INT(settings, threads, 2, 1, 64, "decoder threads, of ffmpeg as well"), LK_OPT_END};
+    LK_OPT_TEXT(settings, filter, NULL, "ops: only those whose name contains this"),
+    LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "score: medians are over this many runs"),
+    LK_OPT_INT(settings, seconds, 30, 1, 7200, "score: length of the clips made without a FILE"),
+    LK_OPT_INT(settings, threads, 2, 1, 64, "score: decoder threads, of ffmpeg as well"),
+    LK_OPT_END};
 
 static const lk_cli_spec spec = {
     "bench",
-    "score [FILE...]",
-    "Times `score` with event and beat together, and every metric alone, against\n"
+    "score [FILE...] | ops",
+    "score: times `score` with event and beat together, and every metric alone, against\n"
     "`ffmpeg -threads N -i FILE -f null -` on the same file in the same run.  Without a file it\n"
-    "makes a clip of 640x360 and one of 1920x1080.",
+    "makes a clip of 640x360 and one of 1920x1080.\n\n"
+    "ops: times every operation of the engine and of its gradients at the shapes of the models,\n"
+    "in GFLOP/s or GB/s, beside the peak measured just before.  LK_THREADS sets the threads.",
     options,
-    "  lockstep bench score --seconds 10 --runs 3",
+    "  lockstep bench score --seconds 10 --runs 3\n"
+    "  lockstep bench ops --filter matmul",
     NULL};
 
 typedef struct contender {
@@ -247,6 +256,87 @@ done:
     return st;
 }
 
+/* Rows of `ops`: printed as they come, or collected for one JSON object. */
+typedef struct op_rows {
+    json_t *list; /* NULL: print */
+    int n;
+    lk_status st;
+} op_rows;
+
+static lk_status collect_row(json_t *list, const lk_bench_row *r)
+{
+    lk_status st = LK_OK;
+    json_t *o = json_object();
+    LK_REQUIRE(json_array_append_new(list, o) == 0, LK_E_MEMORY, "out of memory");
+    LK_TRY(lk_json_set(o, "op", json_string(r->op)));
+    LK_TRY(lk_json_set(o, "shape", json_string(r->shape)));
+    LK_TRY(lk_json_set(o, "dtype", json_string(lk_dtype_name(r->dtype))));
+    LK_TRY(lk_json_set(o, "ms", lk_json_real(r->seconds * 1e3)));
+    LK_TRY(lk_json_set(o, "gflops", r->gflops > 0 ? lk_json_real(r->gflops) : json_null()));
+    LK_TRY(lk_json_set(o, "gbps", r->gbps > 0 ? lk_json_real(r->gbps) : json_null()));
+    LK_TRY(lk_json_set(o, "share_of_peak", lk_json_real(r->share)));
+done:
+    return st;
+}
+
+static void take_row(void *user, const lk_bench_row *r)
+{
+    op_rows *rows = user;
+    rows->n++;
+    if (rows->list) {
+        if (rows->st == LK_OK)
+            rows->st = collect_row(rows->list, r);
+        return;
+    }
+    printf("%-14s %-30s %-5s %9.3f ms %9.1f %s %5.0f %%\n", r->op, r->shape,
+           lk_dtype_name(r->dtype), r->seconds * 1e3, r->gflops > 0 ? r->gflops : r->gbps,
+           r->gflops > 0 ? "GFLOP/s" : "GB/s   ", 100 * r->share);
+    fflush(stdout);
+}
+
+static lk_status bench_ops(const settings *s)
+{
+    lk_status st = LK_OK;
+    json_t *root = json_object(), *peaks = json_object();
+    op_rows rows = {.list = s->json ? json_array() : NULL};
+    const lk_bench_peaks p = lk_bench_measure_peaks();
+    LK_TRY(lk_json_set(root, "threads", json_integer(lk_threads())));
+    LK_TRY(lk_json_set(root, "peaks", json_incref(peaks)));
+    LK_TRY(lk_json_set(peaks, "f32_gflops", lk_json_real(p.f32_gflops)));
+    LK_TRY(lk_json_set(peaks, "bf16_gflops",
+                       p.bf16_gflops > 0 ? lk_json_real(p.bf16_gflops) : json_null()));
+    LK_TRY(lk_json_set(peaks, "copy_gbps", lk_json_real(p.copy_gbps)));
+    if (!s->json)
+        printf("%d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", lk_threads(),
+               p.f32_gflops, p.bf16_gflops, p.copy_gbps);
+    LK_TRY(lk_bench_ops(s->filter, &p, take_row, &rows));
+    LK_TRY(rows.st);
+    LK_REQUIRE(rows.n > 0, LK_E_EMPTY, "no operation's name contains '%s'",
+               s->filter ? s->filter : "");
+    if (s->json) {
+        LK_TRY(lk_json_set(root, "rows", json_incref(rows.list)));
+        LK_TRY(lk_json_print_line(root));
+        root = NULL;
+    }
+done:
+    json_decref(root);
+    json_decref(peaks);
+    json_decref(rows.list);
+    return st;
+}
+
+static lk_status bench_score(const settings *s, const lk_args *args)
+{
+    lk_status st = LK_OK;
+    lk_stop_on_signals();
+    if (args->n_files == 1)
+        LK_TRY(bench_made_clips(s));
+    for (int i = 1; i < args->n_files; i++)
+        LK_TRY(bench_file(args->file[i], s));
+done:
+    return st;
+}
+
 int lk_cmd_bench(int argc, char **argv)
 {
     settings s;
@@ -255,13 +345,13 @@ int lk_cmd_bench(int argc, char **argv)
     lk_status st = LK_OK;
     if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
         return code;
-    lk_stop_on_signals();
-    if (args.n_files == 0 || strcmp(args.file[0], "score") != 0)
-        code = lk_cli_usage("bench", "say what to time: score");
-    else if (args.n_files == 1)
-        st = bench_made_clips(&s);
-    for (int i = 1; code == LK_EXIT_OK && i < args.n_files && st == LK_OK; i++)
-        st = bench_file(args.file[i], &s);
+    const char *what = args.n_files > 0 ? args.file[0] : "";
+    if (strcmp(what, "score") == 0)
+        st = bench_score(&s, &args);
+    else if (strcmp(what, "ops") == 0 && args.n_files == 1)
+        st = bench_ops(&s);
+    else
+        code = lk_cli_usage("bench", "say what to time: score [FILE...], or ops");
     if (st != LK_OK)
         code = st == LK_E_INTERRUPTED ? lk_cli_interrupted() : lk_cli_failed(st);
     lk_args_clear(&args);

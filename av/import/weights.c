@@ -237,17 +237,14 @@ done:
 static lk_status parse(lk_weights *w, size_t n, const char *name)
 {
     lk_status st = LK_OK;
-    char *stem = NULL, why[512];
+    char *stem = NULL;
     if (__builtin_mul_overflow((uint64_t)n, (uint64_t)MAX_GROWTH, &w->limit) ||
         w->limit < ALWAYS_ALLOWED)
         w->limit = ALWAYS_ALLOWED;
     LK_TRY(stem_of(name, &stem));
     st = read_any(w, n, stem);
-    if (st != LK_OK && st != LK_E_MEMORY) {
-        snprintf(why, sizeof why, "%s", lk_error_text());
-        lk_error_clear();
-        st = LK_FAIL(st, "'%.200s': %s", name, why);
-    }
+    if (st != LK_OK && st != LK_E_MEMORY)
+        st = LK_FAIL(st, "'%.200s': %s", name, lk_error_text());
 done:
     lk_free(stem);
     if (st != LK_OK)

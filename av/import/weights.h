@@ -35,7 +35,7 @@ typedef struct lk_weight {
 typedef struct lk_weights {
     const char *format; /* "npy", "npz", "PyTorch", "PyTorch before 1.6", "safetensors" */
     size_t n, n_skipped;
-    lk_weight *at;  /* in the order of the file */
+    lk_weight *at;  /* in the order of the file; of a .npz by name */
     char **skipped; /* "NAME: what it is" */
     /* Bookkeeping. */
     size_t room, room_skipped, n_kept, room_kept;
