@@ -58,7 +58,7 @@ cp one.npy old.npy
 run 1 cut.pt -o old.npy
 cmp -s one.npy old.npy || fail "a failure touched the old file"
 [ -z "$(ls -- *.part 2>/dev/null)" ] || fail "a partial file is left"
-printf '\x93NUMPY\1\0\x3a\0{"descr": "<f4", "fortran_order": False, "shape": (1,),}  \n\0\x50\xc3\x47' >big.npy
+printf '\x93NUMPY\1\0\x3b\0{"descr": "<f4", "fortran_order": False, "shape": (1,),}  \n\0\x50\xc3\x47' >big.npy
 run 0 big.npy -o big.safetensors --dtype f16
 said 'became infinite' err
 # The example of --help, as it stands there.
@@ -68,7 +68,7 @@ said 'two *f32 *\[2\] *8 *1 *2 *1.5' out
 
 for peer in numpy torch; do
     if python3 -c "import $peer" 2>/dev/null; then
-        python3 "$here/convert_$peer.py" "$lockstep" || fail "beside $peer"
+        PYTHONDONTWRITEBYTECODE=1 python3 "$here/convert_$peer.py" "$lockstep" || fail "beside $peer"
     else
         echo "$peer is not installed: not compared with it"
     fi

@@ -28,7 +28,7 @@ def compare(path, wanted):
     good = sorted(got) == sorted(wanted)
     for k in wanted if good else ():
         a = np.ascontiguousarray(wanted[k]).reshape(np.shape(wanted[k]))
-        good = good and a.shape == got[k].shape and np.array_equal(a.astype(got[k].dtype), got[k])
+        good = good and a.shape == got[k].shape and np.array_equal(a.astype(got[k].dtype), got[k], equal_nan=a.dtype.kind == "f")
         if a.dtype.kind == got[k].dtype.kind and a.dtype.itemsize == got[k].dtype.itemsize:
             good = good and a.astype(got[k].dtype).tobytes() == got[k].tobytes()
     if not good:

@@ -28,7 +28,7 @@ void put_text(bytes *b, const char *text)
 void put_le(bytes *b, uint64_t value, int n)
 {
     for (int i = 0; i < n; i++) {
-        const uint8_t byte = (uint8_t)(value >> (8 * i));
+        const uint8_t byte = (uint8_t)(i < 8 ? value >> (8 * i) : 0);
         put(b, &byte, 1);
     }
 }
