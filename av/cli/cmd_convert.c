@@ -6,6 +6,7 @@
 #include "av/json.h"
 #include "kernels/file.h"
 #include "kernels/mem.h"
+#include "kernels/stop.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -141,6 +142,7 @@ static lk_status fetch(void *user, int i, void *data)
     job *j = user;
     const item *it = &j->item[i];
     lk_tensor t;
+    LK_REQUIRE(!*lk_stop_flag(), LK_E_INTERRUPTED, "interrupted");
     LK_TRY(lk_weights_tensor(&j->w, it->from, &t));
     const int64_t n = lk_tensor_count(&t);
     lk_convert(it->dtype, data, t.dtype, t.data, n);
@@ -211,6 +213,7 @@ static lk_status measure(job *j, size_t i, range *r)
     lk_tensor t;
     double sum = 0;
     *r = (range){.min = NAN, .max = NAN};
+    LK_REQUIRE(!*lk_stop_flag(), LK_E_INTERRUPTED, "interrupted");
     LK_TRY(lk_weights_tensor(&j->w, i, &t));
     const int64_t n = lk_tensor_count(&t);
     for (int64_t k = 0; k < n; k++) {
@@ -365,9 +368,10 @@ int lk_cmd_convert(int argc, char **argv)
     else if (s.out && !ends_with(s.out, ".safetensors") && !ends_with(s.out, ".npy"))
         code = lk_cli_usage("convert", "'%s' should end in .safetensors or .npy", s.out);
     else {
+        lk_stop_on_signals();
         const lk_status st = convert(&s, &args);
         if (st != LK_OK)
-            code = lk_cli_failed(st);
+            code = st == LK_E_INTERRUPTED ? lk_cli_interrupted() : lk_cli_failed(st);
     }
     lk_args_clear(&args);
     return code;
