@@ -141,6 +141,9 @@ void *lk_graph_data(const lk_graph *g, lk_var v);
 /* Execute everything once.  `step` addresses the random numbers of this run. */
 LK_CHECKED lk_status lk_graph_run(lk_graph *g, uint64_t step);
 
+/* Switch check_finite of the configuration for the runs from here on. */
+void lk_graph_check_finite(lk_graph *g, int check);
+
 typedef struct lk_graph_stats {
     int n_nodes, n_values;
     int64_t arena_bytes;    /* activations, gradients and work space, as planned */

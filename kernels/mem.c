@@ -9,6 +9,7 @@
 
 static _Atomic int64_t fault_countdown;
 static _Atomic int fault_fired;
+static _Atomic int64_t n_allocations;
 
 void lk_mem_fail_after(int64_t n)
 {
@@ -19,6 +20,11 @@ void lk_mem_fail_after(int64_t n)
 int lk_mem_fault_fired(void)
 {
     return atomic_load(&fault_fired);
+}
+
+int64_t lk_mem_count(void)
+{
+    return atomic_load(&n_allocations);
 }
 
 static int fault_due(void)
@@ -35,6 +41,7 @@ lk_status lk_alloc_(size_t count, size_t bytes, void **out)
 {
     size_t total = 0;
     *out = NULL;
+    atomic_fetch_add(&n_allocations, 1);
     if (__builtin_mul_overflow(count, bytes, &total) || total > SIZE_MAX / 2)
         return LK_FAIL(LK_E_MEMORY, "%zu elements of %zu bytes do not fit in memory", count, bytes);
     total = (total + ALIGNMENT) / ALIGNMENT * ALIGNMENT;

@@ -41,6 +41,9 @@ void lk_mem_fail_after(int64_t n);
 /* True once the hook has fired since the last lk_mem_fail_after. */
 int lk_mem_fault_fired(void);
 
+/* Allocations asked for so far, by all threads. */
+int64_t lk_mem_count(void);
+
 #ifdef __cplusplus
 }
 #endif

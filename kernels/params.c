@@ -128,6 +128,11 @@ const lk_backend *lk_params_backend(const lk_params *p)
     return p->backend;
 }
 
+int lk_params_on_host(const lk_params *p)
+{
+    return p->backend->is_host;
+}
+
 /* dst = src, both on the store's device. */
 static lk_status copy_numbers(const lk_backend *be, float *dst, const float *src, int64_t n)
 {

@@ -54,8 +54,9 @@ int lk_params_owner(const lk_params *p, int k, int n_processes);
 LK_CHECKED lk_status lk_params_need_slab(lk_params *p, int k, lk_slot slot);
 void lk_params_drop_slab(lk_params *p, int k, lk_slot slot);
 
-/* The backend the numbers live on. */
+/* The backend the numbers live on, and whether the CPU can use their addresses. */
 const lk_backend *lk_params_backend(const lk_params *p);
+int lk_params_on_host(const lk_params *p);
 
 LK_CHECKED lk_status lk_params_zero_grad(lk_params *p);
 

@@ -204,6 +204,11 @@ done:
     return st;
 }
 
+void lk_graph_check_finite(lk_graph *g, int check)
+{
+    g->config.check_finite = check;
+}
+
 lk_graph_stats lk_graph_get_stats(const lk_graph *g)
 {
     return g->stats;
