@@ -292,20 +292,15 @@ static lk_status path_of(lk_text *path, const char *folder, int64_t step)
     return lk_text_add(path, "%s/" NAME_FORMAT, folder, (long long)step);
 }
 
-lk_status lk_checkpoint_save(const char *folder, const lk_params *params, const lk_checkpoint *c,
-                             int n_texts, const lk_safetensors_text *texts, int keep)
+lk_status lk_checkpoint_prune(const char *folder, int64_t step, int keep)
 {
     lk_status st = LK_OK;
     lk_text path = {0};
     int64_t *steps = NULL;
-    size_t n = 0;
-    LK_TRY(lk_make_folders(folder));
-    LK_TRY(path_of(&path, folder, c->step));
-    LK_TRY(lk_checkpoint_write(path.at, params, c, n_texts, texts));
+    size_t n = 0, n_kept = 0;
     LK_TRY(list_steps(folder, 1, &steps, &n));
-    for (size_t i = 0, n_kept = 0; i < n; i++) {
-        /* Later steps are of a course that was given up, because their files were damaged. */
-        if (steps[i] <= c->step && (keep <= 0 || n_kept++ < (size_t)keep))
+    for (size_t i = 0; i < n; i++) {
+        if (steps[i] <= step && (keep <= 0 || n_kept++ < (size_t)keep))
             continue;
         LK_TRY(path_of(&path, folder, steps[i]));
         LK_REQUIRE(unlink(path.at) == 0, LK_E_IO, "cannot remove '%s': %s", path.at,
@@ -313,6 +308,20 @@ lk_status lk_checkpoint_save(const char *folder, const lk_params *params, const 
     }
 done:
     lk_free(steps);
+    lk_text_free(&path);
+    return st;
+}
+
+lk_status lk_checkpoint_save(const char *folder, const lk_params *params, const lk_checkpoint *c,
+                             int n_texts, const lk_safetensors_text *texts, int keep)
+{
+    lk_status st = LK_OK;
+    lk_text path = {0};
+    LK_TRY(lk_make_folders(folder));
+    LK_TRY(path_of(&path, folder, c->step));
+    LK_TRY(lk_checkpoint_write(path.at, params, c, n_texts, texts));
+    LK_TRY(lk_checkpoint_prune(folder, c->step, keep));
+done:
     lk_text_free(&path);
     return st;
 }

@@ -39,11 +39,15 @@ LK_CHECKED lk_status lk_checkpoint_read(const char *path, lk_params *params, lk_
 /* Values alone, for using a model: the averages where the file has them and `average` is not 0. */
 LK_CHECKED lk_status lk_checkpoint_read_values(const char *path, lk_params *params, int average);
 
-/* Write the file of c->step into the folder, making it; then remove the files of later steps, and
- * of the others all but the newest `keep` (0: keep all). */
+/* Write the file of c->step into the folder, making it; then prune. */
 LK_CHECKED lk_status lk_checkpoint_save(const char *folder, const lk_params *params,
                                         const lk_checkpoint *c, int n_texts,
                                         const lk_safetensors_text *texts, int keep);
+
+/* Remove the files of steps after `step` (of a course that was given up, because they were
+ * damaged), all but the newest `keep` of the others (0: keep all), and what a killed process left
+ * half written. */
+LK_CHECKED lk_status lk_checkpoint_prune(const char *folder, int64_t step, int keep);
 
 /* Path of the newest file of the folder that is not damaged, to be freed by lk_free; NULL when
  * there is none.  Damaged ones are passed over with a warning that names file and tensor. */

@@ -398,14 +398,17 @@ done:
     return st;
 }
 
-/* A folder whose training goes on is not done. */
-static lk_status remove_done(const run *r)
+/* Put the folder in order: a training that goes on is not done, and one that was killed between
+ * saving and removing left a checkpoint too many. */
+static lk_status tidy(const run *r)
 {
     lk_status st = LK_OK;
     lk_text path = {0};
+    if (r->saved_step >= 0)
+        LK_TRY(lk_checkpoint_prune(r->checkpoints, r->step, r->config->keep));
     LK_TRY(lk_text_add(&path, "%s/DONE", r->config->folder));
-    LK_REQUIRE(unlink(path.at) == 0 || errno == ENOENT, LK_E_IO, "cannot remove '%s': %s", path.at,
-               strerror(errno));
+    LK_REQUIRE(r->step == r->config->n_steps || unlink(path.at) == 0 || errno == ENOENT, LK_E_IO,
+               "cannot remove '%s': %s", path.at, strerror(errno));
 done:
     lk_text_free(&path);
     return st;
@@ -446,8 +449,7 @@ lk_status lk_train(const lk_train_config *config, lk_train_result *result)
     r.config = config;
     LK_TRY(agree(&r, open_run(&r)));
     LK_TRY(same_start(&r));
-    if (r.rank == 0 && r.step < config->n_steps)
-        LK_TRY(remove_done(&r));
+    LK_TRY(agree(&r, r.rank == 0 ? tidy(&r) : LK_OK));
     st = loop(&r);
     if (result)
         *result = (lk_train_result){

@@ -97,7 +97,7 @@ static inline int32_t lk_float_bits(float f)
 /* e^x = 2^n e^r, |r| <= ln 2 / 2, e^r by its series; 0 below -87.3, Inf above 88.7. */
 static inline float lk_expf(float x)
 {
-    const float clamped = x < -87.336544f ? -87.336544f : x > 88.722836f ? 88.722836f : x;
+    const float clamped = x > -87.336544f ? x < 88.722836f ? x : 88.722836f : -87.336544f;
     const float n = __builtin_rintf(clamped * 1.44269504f);
     const float r = (clamped - n * 0.693145752f) - n * 1.42860677e-6f;
     float p = 1.9875691e-4f;
