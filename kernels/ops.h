@@ -158,24 +158,31 @@ lk_var lk_dropout(lk_graph *g, lk_var x, double p); /* x / (1 - p) or 0; x when 
 
 /* ---- spectral.c ---- */
 
-/* Frames of x [B, S] f32: X[b, t, k] = sum_n window[n] x[b, t hop + n - n_fft / 2] e^(-2 pi i k n /
- * n_fft), zeros outside; t = 0 .. ceil(S / hop) - 1, k = 0 .. n_fft / 2.  window f32 [n_fft].
- * Result f32 [B, T, n_fft / 2 + 1, 2] (real, imaginary). */
+/* All in f32, by transforms of our own: FFTW is not needed.  No gradient flows to a window.
+ *
+ * Frames of x [B, S]: X[b, t, k] = sum_n window[n] x[b, t hop + n - n_fft / 2] e^(-2 pi i k n /
+ * n_fft), zeros outside; t = 0 .. ceil(S / hop) - 1, k = 0 .. n_fft / 2.  window [n_fft], any even
+ * size; factors beyond 7 make it slow.  Result [B, T, n_fft / 2 + 1, 2] (real, imaginary). */
 lk_var lk_stft(lk_graph *g, lk_var x, lk_var window, int n_fft, int hop);
-/* Least-squares inverse (Griffin, Lim 1984, eq. 6) -> [B, n_samples]. */
+/* Least-squares inverse (Griffin, Lim 1984, eq. 6) -> [B, n_samples], T = ceil(n_samples / hop);
+ * 0 where no window reaches. */
 lk_var lk_istft(lk_graph *g, lk_var spectrum, lk_var window, int n_fft, int hop, int64_t n_samples);
-/* ln(max(mel |X|, floor)) -> [B, T, n_mels]; HTK mel triangles with area 1 between lo_hz and hi_hz
- */
+/* sqrt(re^2 + im^2) of [..., 2] -> [...]; the gradient at 0 is 0. */
+lk_var lk_magnitude(lk_graph *g, lk_var x);
+/* ln(max(mel |X|, floor)) -> [B, T, n_mels]; HTK mel triangles (mel.h) with area 1 over Hz between
+ * lo_hz and hi_hz; floor > 0. */
 lk_var lk_log_mel(lk_graph *g, lk_var spectrum, int rate_hz, int n_mels, double lo_hz, double hi_hz,
                   double floor);
 
 /* ---- quantize.c ---- */
 
 /* Index i32 [...] of the nearest row of codebook [K, C] to each row of x [..., C]; the lowest of
- * equals.  No gradient: look up with lk_gather and use lk_straight_through. */
+ * equals, as far as f32 sums tell.  No gradient: look up with lk_gather and use
+ * lk_straight_through. */
 lk_var lk_nearest(lk_graph *g, lk_var x, lk_var codebook);
 
-/* ---- loss.c: composed; all give f32 [], means over all elements or rows ---- */
+/* ---- loss.c: all give f32 [], means over all elements or rows; targets have the shape of what
+ * they are compared with.  A label outside 0 .. K - 1 gives NaN. ---- */
 
 lk_var lk_mse_loss(lk_graph *g, lk_var x, lk_var target);
 lk_var lk_l1_loss(lk_graph *g, lk_var x, lk_var target);

@@ -347,6 +347,106 @@ static lk_var rotary_case(op_case_build *b)
     return lk_rotary(b->g, x, lk_constant(b->g, LK_F32, LK_SHAPE(2, 9, 2, 5), table));
 }
 
+/* ---- spectral ---- */
+
+static lk_var some_window(op_case_build *b, int n)
+{
+    float w[64];
+    for (int i = 0; i < n; i++)
+        w[i] = 0.3f + (float)(i % 7) / 8;
+    return lk_constant(b->g, LK_F32, LK_SHAPE(n), w);
+}
+
+#define STFT(name, batch, n_samples, n_fft, hop)                                                   \
+    static lk_var stft_##name(op_case_build *b)                                                    \
+    {                                                                                              \
+        const lk_var x = case_input_f32(b, LK_SHAPE(batch, n_samples), -1, 1);                     \
+        return lk_stft(b->g, x, some_window(b, n_fft), n_fft, hop);                                \
+    }                                                                                              \
+    static lk_var istft_##name(op_case_build *b)                                                   \
+    {                                                                                              \
+        const int64_t frames = ((n_samples) + (hop)-1) / (hop);                                    \
+        const lk_var x = case_input_f32(b, LK_SHAPE(batch, frames, (n_fft) / 2 + 1, 2), -1, 1);    \
+        return lk_istft(b->g, x, some_window(b, n_fft), n_fft, hop, n_samples);                    \
+    }
+STFT(two, 2, 150, 32, 8)
+STFT(odd_factors, 1, 203, 30, 7)
+STFT(prime, 1, 60, 22, 11)
+STFT(large_factors, 1, 100, 60, 13)
+STFT(many, 1, 700, 8, 4)
+STFT(gaps, 1, 50, 4, 9)
+STFT(pairs, 1, 9, 2, 1)
+STFT(short, 2, 3, 64, 16)
+STFT(empty, 2, 0, 16, 4)
+
+static lk_var magnitude_case(op_case_build *b)
+{
+    return lk_magnitude(b->g, case_input_f32(b, LK_SHAPE(3, 301, 2), -1, 1));
+}
+
+static lk_var log_mel_case(op_case_build *b)
+{
+    const lk_var x = case_input_f32(b, LK_SHAPE(2, 5, 33, 2), -1, 1);
+    return lk_log_mel(b->g, x, 16000, 20, 50, 7600, 1e-5);
+}
+
+/* ---- quantize ---- */
+
+static lk_var nearest_case(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(3, 7, 20), -1, 1);
+    return lk_nearest(b->g, x, case_input(b, LK_SHAPE(150, 20), -1, 1));
+}
+
+/* A number and its neighbours on a line of whole numbers, which all repeat. */
+static lk_var nearest_ties(op_case_build *b)
+{
+    float book[200];
+    for (int i = 0; i < 200; i++)
+        book[i] = (float)(i * 7 % 10 - 5);
+    return lk_nearest(
+        b->g, lk_scale(b->g, lk_cast(b->g, case_index(b, LK_SHAPE(50, 1), 20), LK_F32), 0.5),
+        lk_constant(b->g, LK_F32, LK_SHAPE(200, 1), book));
+}
+
+static lk_var nearest_empty(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(0, 4), -1, 1);
+    return lk_nearest(b->g, x, case_input(b, LK_SHAPE(3, 4), -1, 1));
+}
+
+/* ---- loss ---- */
+
+#define LOSS(name, call)                                                                           \
+    static lk_var loss_##name(op_case_build *b)                                                    \
+    {                                                                                              \
+        const lk_var x = case_input(b, LK_SHAPE(3, 5, 41), -3, 3);                                 \
+        const lk_var y = case_input(b, LK_SHAPE(3, 5, 41), 0, 1);                                  \
+        return call;                                                                               \
+    }
+LOSS(mse, lk_mse_loss(b->g, x, y))
+LOSS(l1, lk_l1_loss(b->g, x, y))
+LOSS(huber, lk_huber_loss(b->g, x, y, 0.8))
+LOSS(bce, lk_bce_loss(b->g, lk_scale(b->g, x, 5), y))
+LOSS(kl, lk_kl_loss(b->g, x, y))
+
+static lk_var loss_hinge(op_case_build *b)
+{
+    return lk_hinge_loss(b->g, case_input(b, LK_SHAPE(4, 33), -3, 3), -1);
+}
+
+#define ENTROPY(name, rows, n, call)                                                               \
+    static lk_var cross_entropy_##name(op_case_build *b)                                           \
+    {                                                                                              \
+        const lk_var z = case_input(b, LK_SHAPE(rows, 2, n), -8, 8);                               \
+        return call(b->g, z, case_index(b, LK_SHAPE(rows, 2), n));                                 \
+    }
+ENTROPY(rows, 5, 37, lk_cross_entropy)
+ENTROPY(long, 3, 1300, lk_cross_entropy)
+ENTROPY(one, 4, 1, lk_cross_entropy)
+ENTROPY(empty, 0, 7, lk_cross_entropy)
+ENTROPY(mean, 6, 11, lk_cross_entropy_loss)
+
 /* Operations that only gradients record are tested through the ones that record them. */
 const op_case op_cases[] = {
     {LK_OP_ADD, "same", add_same},
@@ -430,5 +530,39 @@ const op_case op_cases[] = {
     {LK_OP_ATTENTION, "lse", attend_lse},
     {LK_OP_ATTENTION, "sloped", attend_sloped},
     {LK_OP_ROTARY, "", rotary_case},
+    {LK_OP_STFT, "two", stft_two},
+    {LK_OP_STFT, "odd_factors", stft_odd_factors},
+    {LK_OP_STFT, "prime", stft_prime},
+    {LK_OP_STFT, "large_factors", stft_large_factors},
+    {LK_OP_STFT, "many", stft_many},
+    {LK_OP_STFT, "gaps", stft_gaps},
+    {LK_OP_STFT, "pairs", stft_pairs},
+    {LK_OP_STFT, "short", stft_short},
+    {LK_OP_STFT, "empty", stft_empty},
+    {LK_OP_ISTFT, "two", istft_two},
+    {LK_OP_ISTFT, "odd_factors", istft_odd_factors},
+    {LK_OP_ISTFT, "prime", istft_prime},
+    {LK_OP_ISTFT, "large_factors", istft_large_factors},
+    {LK_OP_ISTFT, "many", istft_many},
+    {LK_OP_ISTFT, "gaps", istft_gaps},
+    {LK_OP_ISTFT, "pairs", istft_pairs},
+    {LK_OP_ISTFT, "short", istft_short},
+    {LK_OP_ISTFT, "empty", istft_empty},
+    {LK_OP_MAGNITUDE, "", magnitude_case},
+    {LK_OP_MAGNITUDE, "log_mel", log_mel_case},
+    {LK_OP_NEAREST, "", nearest_case},
+    {LK_OP_NEAREST, "ties", nearest_ties},
+    {LK_OP_NEAREST, "empty", nearest_empty},
+    {LK_OP_SUM, "mse", loss_mse},
+    {LK_OP_SUM, "l1", loss_l1},
+    {LK_OP_SUM, "huber", loss_huber},
+    {LK_OP_SUM, "bce", loss_bce},
+    {LK_OP_SUM, "kl", loss_kl},
+    {LK_OP_SUM, "hinge", loss_hinge},
+    {LK_OP_CROSS_ENTROPY, "rows", cross_entropy_rows},
+    {LK_OP_CROSS_ENTROPY, "long", cross_entropy_long},
+    {LK_OP_CROSS_ENTROPY, "one", cross_entropy_one},
+    {LK_OP_CROSS_ENTROPY, "empty", cross_entropy_empty},
+    {LK_OP_CROSS_ENTROPY, "mean", cross_entropy_mean},
 };
 const int n_op_cases = (int)(sizeof op_cases / sizeof op_cases[0]);

@@ -157,9 +157,14 @@ static lk_status conv_prepare(lk_call *c, size_t *work_bytes)
     const lk_dnn_conv d = describe(c);
     conv_state *s = NULL;
     int64_t n_samples, n_runs;
+    const int empty = lk_tensor_count(&c->in[0]) == 0 || lk_tensor_count(&c->in[1]) == 0 ||
+                      lk_tensor_count(&c->out[0]) == 0;
     *work_bytes = 0;
-    if (!lk_cpu_has_onednn() || lk_tensor_count(&c->in[0]) == 0 ||
-        lk_tensor_count(&c->in[1]) == 0 || lk_tensor_count(&c->out[0]) == 0)
+    if (!empty && lk_vec_now()->direct_suits(c)) {
+        *work_bytes = lk_vec_now()->direct_work_bytes(c);
+        return LK_OK;
+    }
+    if (empty || !lk_cpu_has_onednn())
         return LK_OK;
     LK_TRY(LK_NEW(&s));
     LK_TRY(lk_parts_new(&s->parts));
@@ -195,7 +200,10 @@ static lk_status conv_whole(const lk_call *c)
     const int partial = s && c->node->op == LK_OP_CONV_DW && s->n_parts > 1;
     float *sums = partial ? (float *)((char *)c->work + s->partial_at) : c->out[0].data;
     if (!s) {
-        lk_vec_now()->conv(c);
+        if (c->work) /* see conv_prepare */
+            lk_vec_now()->direct(c);
+        else
+            lk_vec_now()->conv(c);
         return LK_OK;
     }
     LK_TRY(lk_parts_run(s->parts, c->in[0].data, c->in[1].data, c->in[2].data,

@@ -8,6 +8,9 @@ extern const lk_vec_table LK_VEC(lk_vec_functions);
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_product)(const lk_call *c);
 void LK_VEC(lk_vec_conv)(const lk_call *c);
+int LK_VEC(lk_vec_direct_suits)(const lk_call *c);
+size_t LK_VEC(lk_vec_direct_work_bytes)(const lk_call *c);
+void LK_VEC(lk_vec_direct)(const lk_call *c);
 void LK_VEC(lk_vec_unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
 void LK_VEC(lk_vec_add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
 double LK_VEC(lk_vec_sum_squares)(const float *x, int64_t n);
@@ -17,6 +20,9 @@ const lk_vec_table LK_VEC(lk_vec_functions) = {
     .product_work_bytes = LK_VEC(lk_vec_product_work_bytes),
     .product = LK_VEC(lk_vec_product),
     .conv = LK_VEC(lk_vec_conv),
+    .direct_suits = LK_VEC(lk_vec_direct_suits),
+    .direct_work_bytes = LK_VEC(lk_vec_direct_work_bytes),
+    .direct = LK_VEC(lk_vec_direct),
     .unary_in_place = LK_VEC(lk_vec_unary_in_place),
     .add_parts = LK_VEC(lk_vec_add_parts),
     .sum_squares = LK_VEC(lk_vec_sum_squares),

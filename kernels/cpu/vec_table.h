@@ -11,6 +11,10 @@ typedef struct lk_vec_table {
     size_t (*product_work_bytes)(const lk_call *c);
     void (*product)(const lk_call *c);
     void (*conv)(const lk_call *c);
+    /* Convolutions that vec_direct.c does better than a matrix product, and doing them. */
+    int (*direct_suits)(const lk_call *c);
+    size_t (*direct_work_bytes)(const lk_call *c);
+    void (*direct)(const lk_call *c);
     /* y = f(y), threaded. */
     void (*unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
     /* sum[i] = the sum of n_parts runs of n numbers, in order. */

@@ -9,18 +9,12 @@
 #ifndef LK_CPU_VEC_TILE_H
 #define LK_CPU_VEC_TILE_H
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vec_lanes.h"
 
-#if defined(__AVX512F__)
-#define LK_LANES    16
+#if LK_LANES == 16
 #define LK_MAX_COLS 4 /* vectors side by side in a block */
 #define LK_TALL     12
-#elif defined(__AVX__)
-#define LK_LANES    8
-#define LK_MAX_COLS 2
-#define LK_TALL     6
 #else
-#define LK_LANES    4
 #define LK_MAX_COLS 2
 #define LK_TALL     6
 #endif

@@ -1,0 +1,90 @@
+/* vec_loss.c - kernels of kernels/ops/loss.c: a row of logits at a time. */
+#include "kernels/cpu/vec.h"
+
+#include "kernels/ops/ops_impl.h"
+
+#define RUN LK_VEC_RUN
+
+static int64_t row_units(const lk_call *c)
+{
+    return lk_rows(&c->in[0].shape);
+}
+
+static int64_t run_size(int64_t n, int64_t at)
+{
+    return n - at < RUN ? n - at : RUN;
+}
+
+static float most_of(const lk_tensor *z, int64_t at, int64_t n)
+{
+    float buffer[RUN], most = -INFINITY;
+    for (int64_t i = 0; i < n; i += RUN) {
+        const int64_t k = run_size(n, i);
+        const float *x = lk_run_in(z, at + i, k, buffer);
+        float m = most;
+#pragma omp simd reduction(max : m)
+        for (int64_t j = 0; j < k; j++)
+            m = x[j] > m ? x[j] : m;
+        most = m;
+    }
+    return most;
+}
+
+static float sum_exp(const lk_tensor *z, int64_t at, int64_t n, float most)
+{
+    float buffer[RUN], e[RUN];
+    double total = 0;
+    for (int64_t i = 0; i < n; i += RUN) {
+        const int64_t k = run_size(n, i);
+        const float *x = lk_run_in(z, at + i, k, buffer);
+        float s = 0;
+        for (int64_t j = 0; j < k; j++)
+            e[j] = lk_expf(x[j] - most);
+#pragma omp simd reduction(+ : s)
+        for (int64_t j = 0; j < k; j++)
+            s += e[j];
+        total += (double)s;
+    }
+    return (float)total;
+}
+
+static void entropy_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n = lk_last(&c->in[0].shape);
+    const int32_t *label = c->in[1].data;
+    float *y = c->out[0].data, *lse = c->out[1].data;
+    for (int64_t r = first; r < end; r++) {
+        const float most = most_of(&c->in[0], r * n, n);
+        const float rest = logf(sum_exp(&c->in[0], r * n, n, most));
+        float own = NAN;
+        if (label[r] >= 0 && label[r] < n)
+            lk_load(c->in[0].dtype, c->in[0].data, r * n + label[r], 1, &own);
+        if (y)
+            y[r] = rest + (most - own);
+        if (lse)
+            lse[r] = most + rest;
+    }
+}
+
+static void entropy_grad_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n = lk_last(&c->in[0].shape);
+    const int32_t *label = c->in[1].data;
+    const float *lse = c->in[2].data, *dy = c->in[3].data;
+    float in[RUN], out[RUN];
+    for (int64_t r = first; r < end; r++)
+        for (int64_t i = 0; i < n; i += RUN) {
+            const int64_t k = run_size(n, i), own = label[r] - i;
+            const float *x = lk_run_in(&c->in[0], r * n + i, k, in);
+            float *dz = lk_run_out(&c->out[0], r * n + i, out);
+            for (int64_t j = 0; j < k; j++)
+                dz[j] = dy[r] * lk_expf(x[j] - lse[r]);
+            if (own >= 0 && own < k)
+                dz[own] -= dy[r];
+            lk_run_end(&c->out[0], r * n + i, k, dz);
+        }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_cross_entropy) = {.phase = {{row_units, entropy_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_cross_entropy_grad) = {
+    .phase = {{row_units, entropy_grad_range}}};
