@@ -15,19 +15,25 @@ static int64_t run_size(int64_t n, int64_t at)
     return n - at < RUN ? n - at : RUN;
 }
 
+#define ABREAST 16 /* largest numbers so far, one a lane */
+
 static float most_of(const lk_tensor *z, int64_t at, int64_t n)
 {
-    float buffer[RUN], most = -INFINITY;
+    float buffer[RUN], most[ABREAST];
+    for (int l = 0; l < ABREAST; l++)
+        most[l] = -INFINITY;
     for (int64_t i = 0; i < n; i += RUN) {
-        const int64_t k = run_size(n, i);
+        const int64_t k = run_size(n, i), whole = k - k % ABREAST;
         const float *x = lk_run_in(z, at + i, k, buffer);
-        float m = most;
-#pragma omp simd reduction(max : m)
-        for (int64_t j = 0; j < k; j++)
-            m = x[j] > m ? x[j] : m;
-        most = m;
+        for (int64_t j = 0; j < whole; j += ABREAST)
+            for (int l = 0; l < ABREAST; l++)
+                most[l] = x[j + l] > most[l] ? x[j + l] : most[l];
+        for (int64_t j = whole; j < k; j++)
+            most[0] = x[j] > most[0] ? x[j] : most[0];
     }
-    return most;
+    for (int l = 1; l < ABREAST; l++)
+        most[0] = most[l] > most[0] ? most[l] : most[0];
+    return most[0];
 }
 
 static float sum_exp(const lk_tensor *z, int64_t at, int64_t n, float most)
