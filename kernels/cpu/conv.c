@@ -1,4 +1,5 @@
-/* conv.c - convolutions on the CPU: oneDNN where it is built in, vec_product.c otherwise.
+/* conv.c - convolutions on the CPU: depthwise ones and gradients into one to four channels by
+ * vec_direct.c; of the others oneDNN where it is built in, vec_product.c otherwise.
  *
  * Parts: runs of samples; while there are few samples, also runs of positions along the first
  * spatial dimension that is there, each with the border of input it needs.
