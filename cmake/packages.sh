@@ -2,7 +2,8 @@
 build_packages="build-essential cmake ninja-build pkg-config git libavformat-dev libavcodec-dev \
 libavutil-dev libswscale-dev libswresample-dev libsndfile1-dev libfftw3-dev libhdf5-dev libyaml-dev \
 libdnnl-dev libjansson-dev libpng-dev zlib1g-dev libcmocka-dev"
-test_packages="ffmpeg clang libclang-rt-14-dev chromium python3-h5py hdf5-tools jq"
+test_packages="ffmpeg clang libclang-rt-14-dev chromium python3-h5py hdf5-tools jq \
+libopenmpi-dev openmpi-bin"
 
 # Install what is missing; says what it does, needs root or sudo only when something is missing.
 install_missing() {

@@ -6,6 +6,7 @@ set -u
 toy=$(realpath "$1")
 export LK_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export ASAN_OPTIONS=detect_leaks=0 # Open MPI keeps memory of its own to the end
 two=("$2" -n 2 --oversubscribe "$toy")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
