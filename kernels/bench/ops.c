@@ -2,16 +2,13 @@
  *
  * A case records one operation with its gradients; each resulting node of a kind that matters is
  * timed alone, on the graph's own memory, filled with random numbers. */
-#include "kernels/bench/bench.h"
+#include "kernels/bench/bench_impl.h"
 
-#include "kernels/graph_impl.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-double lk_bench_now_s(void);
 
 typedef struct bench_case {
     const char *name;
@@ -142,8 +139,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Median seconds of one call; a call shorter than a millisecond is repeated inside the clock. */
-static lk_status time_call(lk_graph *g, lk_call *c, double *seconds)
+lk_status lk_bench_time_call(lk_graph *g, lk_call *c, double *seconds)
 {
     lk_status st = LK_OK;
     const lk_backend *be = g->config.backend;
@@ -166,7 +162,7 @@ done:
     return st;
 }
 
-static lk_status fill(lk_graph *g)
+lk_status lk_bench_fill(lk_graph *g)
 {
     lk_status st = LK_OK;
     float *x = NULL;
@@ -197,8 +193,7 @@ static double bytes_of(const lk_call *c)
     return bytes;
 }
 
-/* Everything stays where it is, so that each node can run again. */
-static void keep_all(lk_graph *g)
+void lk_bench_keep_all(lk_graph *g)
 {
     for (size_t i = 0; i < g->n_values; i++)
         lk_output(g, "kept", (lk_var){(int32_t)i});
@@ -219,9 +214,9 @@ static lk_status bench(const bench_case *b, const char *only, lk_dtype t,
             wanted[n_wanted++].id = (int32_t)i;
     lk_gradients(g, y, lk_input(g, "dy", lk_var_dtype(g, y), lk_var_shape(g, y)), n_wanted, wanted,
                  grads);
-    keep_all(g);
+    lk_bench_keep_all(g);
     LK_TRY(lk_graph_compile(g));
-    LK_TRY(fill(g));
+    LK_TRY(lk_bench_fill(g));
     for (size_t k = 0; k < g->n_calls; k++) {
         lk_call *c = &g->calls[k];
         const lk_op_def *def = lk_op_get(c->node->op);
@@ -229,7 +224,7 @@ static lk_status bench(const bench_case *b, const char *only, lk_dtype t,
         double work;
         if (def->is_alias || (only && !strstr(def->name, only)) || bytes_of(c) < 1e6)
             continue;
-        LK_TRY(time_call(g, c, &r.seconds));
+        LK_TRY(lk_bench_time_call(g, c, &r.seconds));
         work = def->flops ? def->flops(c) : 0;
         if (work > 0) {
             r.gflops = work / r.seconds / 1e9;
