@@ -145,6 +145,11 @@ lk_var lk_attention_sloped(lk_graph *g, lk_var q, lk_var k, lk_var v, lk_var pla
  * keys and their numbers alone, not on what else was computed with it. */
 #define LK_KEY_TILE 64
 
+/* Write the rows of x [.., n, D] over rows at, at + 1, .. (mod R) of an input [.., R, D], whose
+ * bytes stay so for later runs; at i32 [1], >= 0.  The result is the input after that: use it
+ * instead of the input from there on.  No gradient. */
+lk_var lk_ring_write(lk_graph *g, lk_var ring, lk_var x, lk_var at);
+
 /* Turn pairs of numbers (i, i + P) of the first 2 P of each row of x [B, ..., N, D] by the angles
  * of table f32 [B, N, 2, P] (lk_rotary_table); the others pass.  Nothing flows back to the table.
  * Su et al. 2021 (RoFormer), eq. 15, with angles of time instead of index. */

@@ -347,6 +347,14 @@ static lk_var rotary_case(op_case_build *b)
     return lk_rotary(b->g, x, lk_constant(b->g, LK_F32, LK_SHAPE(2, 9, 2, 5), table));
 }
 
+static lk_var ring_case(op_case_build *b)
+{
+    const lk_var ring = lk_input(b->g, "ring", b->dtype, LK_SHAPE(2, 5, 3));
+    const lk_var x = case_input(b, LK_SHAPE(2, 4, 3), -1, 1);
+    return lk_ring_write(b->g, ring, x,
+                         lk_constant(b->g, LK_I32, LK_SHAPE(1), (const int32_t[]){13}));
+}
+
 /* ---- spectral ---- */
 
 static lk_var some_window(op_case_build *b, int n)
@@ -530,6 +538,7 @@ const op_case op_cases[] = {
     {LK_OP_ATTENTION, "lse", attend_lse},
     {LK_OP_ATTENTION, "sloped", attend_sloped},
     {LK_OP_ROTARY, "", rotary_case},
+    {LK_OP_RING, "", ring_case},
     {LK_OP_STFT, "two", stft_two},
     {LK_OP_STFT, "odd_factors", stft_odd_factors},
     {LK_OP_STFT, "prime", stft_prime},

@@ -66,7 +66,12 @@ LK_INLINE void forward_rows(const int width, const int dot, const lk_attend_job 
     const int64_t end = p->see.end - base < LK_ROWS ? p->see.end - base : LK_ROWS;
     const int64_t head = p->b * j->s.kv_heads + p->h * j->s.kv_heads / j->s.heads;
     const int64_t at = (head * j->s.m + base % j->s.m) * d;
+    const int64_t next = (base + LK_ROWS) % j->s.m, more = p->see.end - base - LK_ROWS;
     const lk_word *k = lk_attend_along(dot, &c->in[1], at + first * d, end - first, d, m->copy[0]);
+    if (more > 0)
+        for (int i = 1; i < 3; i++)
+            lk_attend_fetch(&c->in[i], (head * j->s.m + next) * d,
+                            (more < LK_ROWS ? more : LK_ROWS) * d);
     lk_tile_product((lk_tile){width, dot, LK_TILE_SET}, k, words, 1, end - first, m->lanes[0],
                     words, m->s + first * width, NULL);
     lk_attend_bias(width, j, p->b, p->h, lane_s, base, first, end, m->s);

@@ -129,15 +129,21 @@ static inline int lk_attend_height(const lk_attend_job *j)
     return best;
 }
 
+/* Neighbouring tiles share most of their rows, so threads take turns by groups of them. */
+#define LK_GROUP 8
+
 static inline void lk_attend_threads(void *context, int64_t first, int64_t end)
 {
     const lk_attend_job *j = context;
     const int64_t items = j->s.n_batch * j->heads * j->tiles;
+    const int64_t even = items / (4 * j->threads);
+    const int64_t group = even < 1 ? 1 : even < LK_GROUP ? even : LK_GROUP;
     for (int64_t lane = first; lane < end; lane++) {
         const lk_scratch m =
             lk_scratch_at(j->scratch + (size_t)lane * lk_scratch_floats(j->s.d), j->s.d);
-        for (int64_t i = lane; i < items; i += j->threads)
-            j->tile(j, &m, i);
+        for (int64_t i = lane * group; i < items; i += j->threads * group)
+            for (int64_t k = i; k < i + group && k < items; k++)
+                j->tile(j, &m, k);
     }
 }
 
@@ -207,6 +213,15 @@ LK_INLINE void lk_attend_turn(const int width, const int dot, const lk_tensor *t
         from = copy;
     }
     lk_tile_turn(width, from, n, d, to);
+}
+
+/* Have the rows after a run on their way from memory while it is worked on. */
+static inline void lk_attend_fetch(const lk_tensor *t, int64_t at, int64_t n)
+{
+    const char *from = (const char *)t->data + (size_t)at * lk_dtype_bytes(t->dtype);
+    const int64_t bytes = n * (int64_t)lk_dtype_bytes(t->dtype);
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(from + i, 0, 2);
 }
 
 /* n rows of t from element `at` on, as words along d. */

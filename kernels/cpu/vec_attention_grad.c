@@ -12,11 +12,11 @@
  */
 #include "kernels/cpu/vec_attention.h"
 
-/* What a tile's lanes carry. */
+/* What a tile's lanes carry: time, l, e; and with slopes, so far, the sums of ds and of p, and of
+ * each times the distance in time on either side (0: the row is earlier). */
 typedef struct lanes {
-    float s[LK_WIDE]; /* time */
-    float l[LK_WIDE], e[LK_WIDE];
-    float cost[2][LK_WIDE]; /* d loss / d slope, so far */
+    float s[LK_WIDE], l[LK_WIDE], e[LK_WIDE];
+    float ds[LK_WIDE], p[LK_WIDE], far_ds[2][LK_WIDE], far_p[2][LK_WIDE];
 } lanes;
 
 static inline float log2_of(float lse)
@@ -59,15 +59,29 @@ LK_INLINE void add_rows(const int width, const int dot, const lk_tensor *t, int6
 }
 
 LK_INLINE void add_cost(const int width, const lk_attend_job *j, int64_t b, int64_t base,
-                        int64_t first, int64_t end, const float *ds, lanes *w)
+                        int64_t first, int64_t end, const float *p, const float *ds, lanes *w)
 {
     const float *row_s = lk_attend_times_of(j, b, 1);
     for (int64_t r = first; r < end; r++)
         for (int i = 0; i < width; i++) {
-            const float dt = w->s[i] - row_s[base + r], x = ds[r * width + i] * dt;
-            w->cost[0][i] -= dt < 0 ? 0 : x;
-            w->cost[1][i] += dt < 0 ? x : 0;
+            const float dt = w->s[i] - row_s[base + r];
+            const float before = dt < 0 ? 0 : dt, after = dt < 0 ? -dt : 0;
+            const float x = ds[r * width + i], y = p[r * width + i];
+            w->ds[i] += x;
+            w->p[i] += y;
+            w->far_ds[0][i] += x * before;
+            w->far_ds[1][i] += x * after;
+            w->far_p[0][i] += y * before;
+            w->far_p[1][i] += y * after;
         }
+}
+
+/* A query's ds sum to the gradient at its lse.  What they sum to beyond that comes from an e whose
+ * `out` was rounded, and is spread as p: taken off, slopes do not feel that rounding. */
+static float cost_of(const lanes *w, int side, int64_t i, float dlse)
+{
+    const float too_much = (w->ds[i] - dlse) / w->p[i];
+    return -(w->far_ds[side][i] - too_much * w->far_p[side][i]);
 }
 
 /* Rows base .. of head h of the queries and hk of the keys. */
@@ -83,7 +97,9 @@ LK_INLINE void grad_rows(const int width, const int dot, const int by_key, const
     const int64_t end = p->see.end - base < LK_ROWS ? p->see.end - base : LK_ROWS;
     const int64_t row =
         (by_key ? (p->b * j->s.heads + h) : (p->b * j->s.kv_heads + hk)) * j->n_rows + base;
-    const int64_t at = (row + first) * d, n = end - first;
+    const int64_t at = (row + first) * d, n = end - first, more = p->see.end - base - LK_ROWS;
+    for (int i = 0; i < 2 && more > 0; i++)
+        lk_attend_fetch(i ? y1 : y0, (row + LK_ROWS) * d, (more < LK_ROWS ? more : LK_ROWS) * d);
     lk_tile_product(set, lk_attend_along(dot, y0, at, n, d, m->copy[0]), words, 1, n, m->lanes[0],
                     words, m->s + first * width, NULL);
     lk_tile_product(set, lk_attend_along(dot, y1, at, n, d, m->copy[1]), words, 1, n, m->lanes[1],
@@ -95,7 +111,7 @@ LK_INLINE void grad_rows(const int width, const int dot, const int by_key, const
     if (by_key)
         add_rows(width, dot, y1, row * d, first, end, d, m->s, m->copy[1], m->pairs, m->sum[1]);
     else if (lk_has(c, LK_ATTENTION_SLOPE))
-        add_cost(width, j, p->b, base, first, end, m->ds, w);
+        add_cost(width, j, p->b, base, first, end, m->s, m->ds, w);
     add_rows(width, dot, y0, row * d, first, end, d, m->ds, m->copy[0], m->pairs, m->sum[0]);
 }
 
@@ -115,6 +131,7 @@ LK_INLINE void query_tile(const int width, const int dot, const lk_attend_job *j
 {
     const lk_call *c = j->c;
     const int64_t d = j->s.d;
+    const float *dlse = c->in[LK_ATTENTION_DLSE].data;
     float factor[LK_WIDE];
     lk_attend_place p;
     lanes w;
@@ -133,8 +150,9 @@ LK_INLINE void query_tile(const int width, const int dot, const lk_attend_job *j
         lk_attend_store(width, m->sum[0], factor, &c->out[0], row * d, p.n, d);
     for (int side = 0; side < 2; side++) {
         j->parts[2 * item + side] = 0;
-        for (int64_t i = 0; i < p.n; i++)
-            j->parts[2 * item + side] += p.lo[i] < p.hi[i] ? w.cost[side][i] : 0;
+        for (int64_t i = 0; i < p.n && lk_has(c, LK_ATTENTION_SLOPE); i++)
+            if (p.lo[i] < p.hi[i])
+                j->parts[2 * item + side] += cost_of(&w, side, i, dlse ? dlse[row + i] : 0);
     }
 }
 
