@@ -199,20 +199,23 @@ static inline int lk_attend_dots(const lk_call *c, int64_t d)
     return LK_VEC_DOT && c->in[0].dtype == LK_BF16 && d % 2 == 0;
 }
 
-/* Lanes' rows from element `at` of t, turned. */
-LK_INLINE void lk_attend_turn(const int width, const int dot, const lk_tensor *t, int64_t at,
-                              int64_t n, int64_t d, float *copy, float *to)
+/* n rows of t from element `at` on, as words along d. */
+LK_INLINE const lk_word *lk_attend_along(int dot, const lk_tensor *t, int64_t at, int64_t n,
+                                         int64_t d, float *copy)
 {
-    const lk_word *from = (const lk_word *)t->data + at;
-    if (dot) {
-        lk_tile_turn(width, (const lk_word *)((const lk_bf16 *)t->data + at), n, d / 2, to);
-        return;
-    }
-    if (t->dtype != LK_F32) {
-        lk_load(t->dtype, t->data, at, n * d, copy);
-        from = copy;
-    }
-    lk_tile_turn(width, from, n, d, to);
+    if (dot)
+        return (const lk_word *)((const lk_bf16 *)t->data + at);
+    if (t->dtype == LK_F32)
+        return (const lk_word *)t->data + at;
+    lk_load(t->dtype, t->data, at, n * d, copy);
+    return copy;
+}
+
+/* Lanes' rows from element `at` of t, turned. */
+LK_INLINE void lk_attend_turn(const int width, int dot, const lk_tensor *t, int64_t at, int64_t n,
+                              int64_t d, float *copy, float *to)
+{
+    lk_tile_turn(width, lk_attend_along(dot, t, at, n, d, copy), n, dot ? d / 2 : d, to);
 }
 
 /* Have the rows after a run on their way from memory while it is worked on. */
@@ -222,18 +225,6 @@ static inline void lk_attend_fetch(const lk_tensor *t, int64_t at, int64_t n)
     const int64_t bytes = n * (int64_t)lk_dtype_bytes(t->dtype);
     for (int64_t i = 0; i < bytes; i += 64)
         __builtin_prefetch(from + i, 0, 2);
-}
-
-/* n rows of t from element `at` on, as words along d. */
-LK_INLINE const lk_word *lk_attend_along(const int dot, const lk_tensor *t, int64_t at, int64_t n,
-                                         int64_t d, float *copy)
-{
-    if (dot)
-        return (const lk_word *)((const lk_bf16 *)t->data + at);
-    if (t->dtype == LK_F32)
-        return (const lk_word *)t->data + at;
-    lk_load(t->dtype, t->data, at, n * d, copy);
-    return copy;
 }
 
 /* Rows first .. end - 1 of a run whose row 0 is element `at` of t, as words of rows 2 k, 2 k + 1:

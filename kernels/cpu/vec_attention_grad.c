@@ -12,6 +12,9 @@
  */
 #include "kernels/cpu/vec_attention.h"
 
+LK_TILE_FNS(scores, LK_TILE_SET, step, 1)
+LK_TILE_FNS(weighted, LK_TILE_ADD, 1, step)
+
 /* What a tile's lanes carry: time, l, e; and with slopes, so far, the sums of ds and of p, and of
  * each times the distance in time on either side (0: the row is earlier). */
 typedef struct lanes {
@@ -42,19 +45,19 @@ LK_INLINE void weights(const int width, const int by_key, const lk_attend_job *j
 }
 
 /* sum += weights^T rows, for rows of t whose row 0 is element `at`. */
-LK_INLINE void add_rows(const int width, const int dot, const lk_tensor *t, int64_t at,
-                        int64_t first, int64_t end, int64_t d, float *weight, float *copy,
-                        float *pairs, float *sum)
+LK_INLINE void add_rows(const int width, int dot, const lk_tensor *t, int64_t at, int64_t first,
+                        int64_t end, int64_t d, float *weight, float *copy, float *pairs,
+                        float *sum)
 {
-    const lk_tile tile = {width, dot, LK_TILE_ADD};
+    lk_tile_fn *const add = weighted[width / 32][dot];
+    const int64_t k0 = first / 2, k1 = (end + 1) / 2;
     if (dot) {
         lk_attend_pair_weights(width, first, end, weight, pairs);
         lk_attend_pair_rows(t, at, first, end, d, copy);
-        lk_tile_product(tile, copy + first / 2 * d, 1, d, d, pairs + first / 2 * width,
-                        (end + 1) / 2 - first / 2, sum, NULL);
+        add(copy + k0 * d, d, d, pairs + k0 * width, k1 - k0, sum, NULL);
     } else {
-        lk_tile_product(tile, lk_attend_along(0, t, at + first * d, end - first, d, copy), 1, d, d,
-                        weight + first * width, end - first, sum, NULL);
+        add(lk_attend_along(0, t, at + first * d, end - first, d, copy), d, d,
+            weight + first * width, end - first, sum, NULL);
     }
 }
 
@@ -85,12 +88,12 @@ static float cost_of(const lanes *w, int side, int64_t i, float dlse)
 }
 
 /* Rows base .. of head h of the queries and hk of the keys. */
-LK_INLINE void grad_rows(const int width, const int dot, const int by_key, const lk_attend_job *j,
+LK_INLINE void grad_rows(const int width, int dot, const int by_key, const lk_attend_job *j,
                          const lk_scratch *m, const lk_attend_place *p, int64_t h, int64_t hk,
                          int64_t base, lanes *w)
 {
     const lk_call *c = j->c;
-    const lk_tile set = {width, dot, LK_TILE_SET};
+    lk_tile_fn *const set = scores[width / 32][dot];
     const lk_tensor *y0 = &c->in[by_key ? 0 : 1], *y1 = &c->in[by_key ? LK_ATTENTION_DOUT : 2];
     const int64_t d = j->s.d, words = dot ? d / 2 : d;
     const int64_t first = p->see.first > base ? p->see.first - base : 0;
@@ -100,10 +103,10 @@ LK_INLINE void grad_rows(const int width, const int dot, const int by_key, const
     const int64_t at = (row + first) * d, n = end - first, more = p->see.end - base - LK_ROWS;
     for (int i = 0; i < 2 && more > 0; i++)
         lk_attend_fetch(i ? y1 : y0, (row + LK_ROWS) * d, (more < LK_ROWS ? more : LK_ROWS) * d);
-    lk_tile_product(set, lk_attend_along(dot, y0, at, n, d, m->copy[0]), words, 1, n, m->lanes[0],
-                    words, m->s + first * width, NULL);
-    lk_tile_product(set, lk_attend_along(dot, y1, at, n, d, m->copy[1]), words, 1, n, m->lanes[1],
-                    words, m->ds + first * width, NULL);
+    set(lk_attend_along(dot, y0, at, n, d, m->copy[0]), words, n, m->lanes[0], words,
+        m->s + first * width, NULL);
+    set(lk_attend_along(dot, y1, at, n, d, m->copy[1]), words, n, m->lanes[1], words,
+        m->ds + first * width, NULL);
     lk_attend_bias(width, j, p->b, h, w->s, base, first, end, m->s);
     if (base + first < p->see.full_first || base + end > p->see.full_end)
         lk_attend_mask(width, p, base, first, end, -INFINITY, m->s);
@@ -126,8 +129,8 @@ static void load_lanes(const lk_attend_job *j, const lk_attend_place *p, int64_t
     }
 }
 
-LK_INLINE void query_tile(const int width, const int dot, const lk_attend_job *j,
-                          const lk_scratch *m, int64_t item)
+LK_INLINE void query_tile(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
+                          int64_t item)
 {
     const lk_call *c = j->c;
     const int64_t d = j->s.d;
@@ -156,7 +159,7 @@ LK_INLINE void query_tile(const int width, const int dot, const lk_attend_job *j
     }
 }
 
-LK_INLINE void key_tile(const int width, const int dot, const lk_attend_job *j, const lk_scratch *m,
+LK_INLINE void key_tile(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
                         int64_t item)
 {
     const lk_call *c = j->c;
@@ -188,17 +191,11 @@ LK_INLINE void key_tile(const int width, const int dot, const lk_attend_job *j, 
 #define TILES(width)                                                                               \
     static void query_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)           \
     {                                                                                              \
-        if (lk_attend_dots(j->c, j->s.d))                                                          \
-            query_tile(width, LK_VEC_DOT, j, m, item);                                             \
-        else                                                                                       \
-            query_tile(width, 0, j, m, item);                                                      \
+        query_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item);                               \
     }                                                                                              \
     static void key_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)             \
     {                                                                                              \
-        if (lk_attend_dots(j->c, j->s.d))                                                          \
-            key_tile(width, LK_VEC_DOT, j, m, item);                                               \
-        else                                                                                       \
-            key_tile(width, 0, j, m, item);                                                        \
+        key_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item);                                 \
     }
 TILES(16)
 TILES(32)

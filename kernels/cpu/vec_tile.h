@@ -101,6 +101,36 @@ LK_INLINE void lk_tile_product(const lk_tile t, const lk_word *a, int64_t a_row,
     }
 }
 
+/* Products as functions, one per width and kind of words: name[width / 32][dot].  `row` and `k` are
+ * a's strides in terms of `step`. */
+typedef void lk_tile_fn(const lk_word *a, int64_t step, int64_t n_rows, const lk_word *b,
+                        int64_t n_k, float *y, const float *factor);
+#define LK_TILE_FN(name, width, dot, mode, row, k)                                                 \
+    static void name##_##width##_##dot(const lk_word *a, int64_t step, int64_t n_rows,             \
+                                       const lk_word *b, int64_t n_k, float *y,                    \
+                                       const float *factor)                                        \
+    {                                                                                              \
+        (void)step;                                                                                \
+        lk_tile_product((lk_tile){width, dot, mode}, a, row, k, n_rows, b, n_k, y, factor);        \
+    }
+#if LK_VEC_DOT
+#define LK_TILE_FNS(name, mode, row, k)                                                            \
+    LK_TILE_FN(name, 16, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 32, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 64, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 16, 1, mode, row, k)                                                          \
+    LK_TILE_FN(name, 32, 1, mode, row, k)                                                          \
+    LK_TILE_FN(name, 64, 1, mode, row, k)                                                          \
+    static lk_tile_fn *const name[3][2] = {                                                        \
+        {name##_16_0, name##_16_1}, {name##_32_0, name##_32_1}, {name##_64_0, name##_64_1}};
+#else
+#define LK_TILE_FNS(name, mode, row, k)                                                            \
+    LK_TILE_FN(name, 16, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 32, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 64, 0, mode, row, k)                                                          \
+    static lk_tile_fn *const name[3][1] = {{name##_16_0}, {name##_32_0}, {name##_64_0}};
+#endif
+
 /* Columns of an [n_rows, n_words] matrix become rows of the lanes: to[x, i] = from[i, x], zeros in
  * lanes n_rows and up. */
 LK_INLINE void lk_tile_turn(const int width, const lk_word *from, int64_t n_rows, int64_t n_words,
