@@ -147,18 +147,18 @@ LK_INLINE void lk_tile_turn(const int width, const lk_word *from, int64_t n_rows
             to[x * width + i] = i < n_rows ? from[i * n_words + x] : 0;
 }
 
-/* 2^x for x <= 0 or a little above: relative error 1.5e-7, exactly 1 at 0, 0 below -126. */
+/* 2^x for x <= 0 or a little above: relative error 1.5e-7, exactly 1 at 0, 0 below -126; a NaN
+ * stays one. */
 LK_INLINE float lk_exp2_down(float x)
 {
-    const float clamped = x < -126.0f ? -126.0f : x;
-    const float n = __builtin_rintf(clamped), r = clamped - n;
+    const float n = __builtin_rintf(x > -126.0f ? x : -126.0f), r = x - n;
     float p = 1.326472714e-3f;
     p = p * r + 9.671512663e-3f;
     p = p * r + 5.550733744e-2f;
     p = p * r + 2.402224209e-1f;
     p = p * r + 6.931469776e-1f;
     p = p * r + 1.0f;
-    p = lk_bits_float((int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)(int32_t)n << 23)));
+    p = p * lk_bits_float((int32_t)((uint32_t)((int32_t)n + 127) << 23));
     return x < -126.0f ? 0.0f : p;
 }
 
