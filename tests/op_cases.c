@@ -153,6 +153,18 @@ SUM(ends, LK_SHAPE(7, 5, 9, 4), 9u)
 SUM(all, LK_SHAPE(5, 1000), 3u)
 SUM(empty, LK_SHAPE(0, 3), 1u)
 
+#define SOFTMAX(name, shape, reach)                                                                \
+    static lk_var softmax_##name(op_case_build *b)                                                 \
+    {                                                                                              \
+        return lk_softmax(b->g, case_input(b, shape, -(reach), reach));                            \
+    }
+SOFTMAX(rows, LK_SHAPE(2, 5, 33), 3)
+SOFTMAX(one, LK_SHAPE(7, 1), 3)
+SOFTMAX(steep, LK_SHAPE(3, 700), 60)
+SOFTMAX(long, LK_SHAPE(2, 4200), 4)
+SOFTMAX(empty, LK_SHAPE(0, 5), 1)
+SOFTMAX(empty_row, LK_SHAPE(3, 0), 1)
+
 /* ---- matmul ---- */
 
 #define PRODUCT(name, shape_a, shape_b, ta, tb)                                                    \
@@ -385,6 +397,12 @@ const op_case op_cases[] = {
     {LK_OP_SUM, "ends", sum_ends},
     {LK_OP_SUM, "all", sum_all},
     {LK_OP_SUM, "empty", sum_empty},
+    {LK_OP_SOFTMAX, "rows", softmax_rows},
+    {LK_OP_SOFTMAX, "one", softmax_one},
+    {LK_OP_SOFTMAX, "steep", softmax_steep},
+    {LK_OP_SOFTMAX, "long", softmax_long},
+    {LK_OP_SOFTMAX, "empty", softmax_empty},
+    {LK_OP_SOFTMAX, "empty_row", softmax_empty_row},
     {LK_OP_MATMUL, "nn", matmul_nn},
     {LK_OP_MATMUL, "tn", matmul_tn},
     {LK_OP_MATMUL, "nt", matmul_nt},

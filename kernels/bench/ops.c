@@ -86,6 +86,11 @@ static lk_var gated(lk_graph *g, lk_dtype t)
                         input(g, "y", t, LK_SHAPE(8, 512, 1024)));
 }
 
+static lk_var softmax(lk_graph *g, lk_dtype t)
+{
+    return lk_softmax(g, input(g, "x", t, LK_SHAPE(8192, 512)));
+}
+
 static const bench_case cases[] = {
     {"1024x1024x1024", square},
     {"4096x256x256", attend},
@@ -106,6 +111,7 @@ static const bench_case cases[] = {
     {"snake 4x16000x64", snake},
     {"add 4096x1024", residual},
     {"gated_add 8x512x1024", gated},
+    {"softmax 8192x512", softmax},
 };
 
 static int by_value(const void *a, const void *b)
