@@ -60,8 +60,7 @@ typedef union lk_attr {
         lk_norm_kind kind;
         int groups;
         double eps;
-        int want_gamma, want_beta; /* NORM_GRAD: whether results 1 and 2 are needed */
-        int n_gamma_dims;          /* NORM_GRAD: 1 for [C], 2 for [B, C]; same for beta */
+        int n_gamma_dims; /* NORM_GRAD: 1 for [C], 2 for [B, C]; same for beta */
         int n_beta_dims;
     } norm;
     struct {

@@ -93,9 +93,14 @@ lk_var lk_softmax(lk_graph *g, lk_var x);  /* over the last dimension */
 typedef enum lk_norm_kind { LK_LAYER_NORM, LK_RMS_NORM, LK_GROUP_NORM } lk_norm_kind;
 /* (x - mean) / sqrt(var + eps) * gamma + beta (RMS: no mean).  x [B, ..., C]; layer and RMS
  * normalise each row of C, group norm each sample over everything but the groups of C / n_groups
- * channels.  gamma, beta f32: [C], or [B, C] (adaptive: one per sample), or LK_NONE. */
+ * channels (n_groups is read by group norm alone).  gamma, beta f32: [C], or [B, C] (one per
+ * sample), or LK_NONE. */
 lk_var lk_norm(lk_graph *g, lk_norm_kind kind, lk_var x, lk_var gamma, lk_var beta, int n_groups,
                double eps);
+/* The same with gamma = 1 + scale and beta = shift, both [B, C] of any float type: a scale of zero
+ * changes nothing.  Peebles, Xie 2023, section 3. */
+lk_var lk_adaptive_norm(lk_graph *g, lk_norm_kind kind, lk_var x, lk_var scale, lk_var shift,
+                        int n_groups, double eps);
 
 /* ---- matmul.c ---- */
 

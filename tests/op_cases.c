@@ -165,6 +165,50 @@ SOFTMAX(long, LK_SHAPE(2, 4200), 4)
 SOFTMAX(empty, LK_SHAPE(0, 5), 1)
 SOFTMAX(empty_row, LK_SHAPE(3, 0), 1)
 
+/* ---- norm ---- */
+
+/* dims: of gamma and beta, 0 for none. */
+#define NORM(name, kind, shape, groups, dims)                                                      \
+    static lk_var norm_##name(op_case_build *b)                                                    \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 3);                                              \
+        const int64_t n_ch = lk_var_dim(b->g, x, -1), n = lk_var_dim(b->g, x, 0);                  \
+        const lk_shape s = (dims) == 2 ? LK_SHAPE(n, n_ch) : LK_SHAPE(n_ch);                       \
+        const lk_var gamma = (dims) ? case_input_f32(b, s, 0.5, 2) : LK_NONE;                      \
+        const lk_var beta = (dims) ? case_input_f32(b, s, -1, 1) : LK_NONE;                        \
+        return lk_norm(b->g, kind, x, gamma, beta, groups, 1e-5);                                  \
+    }
+NORM(layer, LK_LAYER_NORM, LK_SHAPE(3, 7, 33), 0, 1)
+NORM(layer_plain, LK_LAYER_NORM, LK_SHAPE(70, 64), 0, 0)
+NORM(layer_adaptive, LK_LAYER_NORM, LK_SHAPE(3, 70, 20), 0, 2)
+NORM(layer_wide, LK_LAYER_NORM, LK_SHAPE(2, 3, 1200), 0, 1)
+NORM(layer_flat, LK_LAYER_NORM, LK_SHAPE(11, 30), 0, 2)
+NORM(layer_empty, LK_LAYER_NORM, LK_SHAPE(0, 7), 0, 1)
+NORM(rms, LK_RMS_NORM, LK_SHAPE(2, 90, 31), 0, 1)
+NORM(rms_adaptive, LK_RMS_NORM, LK_SHAPE(5, 4, 600), 0, 2)
+NORM(group, LK_GROUP_NORM, LK_SHAPE(2, 5, 7, 12), 3, 1)
+NORM(group_long, LK_GROUP_NORM, LK_SHAPE(2, 301, 6), 2, 1)
+NORM(group_adaptive, LK_GROUP_NORM, LK_SHAPE(3, 80, 16), 16, 2)
+NORM(group_one, LK_GROUP_NORM, LK_SHAPE(3, 20, 5), 1, 0)
+NORM(group_wide, LK_GROUP_NORM, LK_SHAPE(1, 20, 1040), 8, 1)
+NORM(group_empty, LK_GROUP_NORM, LK_SHAPE(2, 0, 8), 2, 1)
+
+static lk_var adaptive_norm_case(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(3, 6, 40), 9, 11);
+    const lk_var scale = case_input(b, LK_SHAPE(3, 40), -0.5, 0.5);
+    return lk_adaptive_norm(b->g, LK_LAYER_NORM, x, scale, case_input(b, LK_SHAPE(3, 40), -1, 1), 0,
+                            1e-6);
+}
+
+/* A large mean costs no digits; gamma alone, and x as it is. */
+static lk_var norm_far(op_case_build *b)
+{
+    const lk_var x = case_input_f32(b, LK_SHAPE(2, 50, 48), 9, 10);
+    const lk_var gamma = case_input_f32(b, LK_SHAPE(48), 0.5, 2);
+    return lk_norm(b->g, LK_GROUP_NORM, x, gamma, LK_NONE, 4, 1e-6);
+}
+
 /* ---- matmul ---- */
 
 #define PRODUCT(name, shape_a, shape_b, ta, tb)                                                    \
@@ -403,6 +447,22 @@ const op_case op_cases[] = {
     {LK_OP_SOFTMAX, "long", softmax_long},
     {LK_OP_SOFTMAX, "empty", softmax_empty},
     {LK_OP_SOFTMAX, "empty_row", softmax_empty_row},
+    {LK_OP_NORM, "layer", norm_layer},
+    {LK_OP_NORM, "layer_plain", norm_layer_plain},
+    {LK_OP_NORM, "layer_adaptive", norm_layer_adaptive},
+    {LK_OP_NORM, "layer_wide", norm_layer_wide},
+    {LK_OP_NORM, "layer_flat", norm_layer_flat},
+    {LK_OP_NORM, "layer_empty", norm_layer_empty},
+    {LK_OP_NORM, "rms", norm_rms},
+    {LK_OP_NORM, "rms_adaptive", norm_rms_adaptive},
+    {LK_OP_NORM, "group", norm_group},
+    {LK_OP_NORM, "group_long", norm_group_long},
+    {LK_OP_NORM, "group_adaptive", norm_group_adaptive},
+    {LK_OP_NORM, "group_one", norm_group_one},
+    {LK_OP_NORM, "group_wide", norm_group_wide},
+    {LK_OP_NORM, "group_empty", norm_group_empty},
+    {LK_OP_NORM, "adaptive", adaptive_norm_case},
+    {LK_OP_NORM, "far", norm_far},
     {LK_OP_MATMUL, "nn", matmul_nn},
     {LK_OP_MATMUL, "tn", matmul_tn},
     {LK_OP_MATMUL, "nt", matmul_nt},

@@ -91,6 +91,19 @@ static lk_var softmax(lk_graph *g, lk_dtype t)
     return lk_softmax(g, input(g, "x", t, LK_SHAPE(8192, 512)));
 }
 
+#define NORM(name, kind, groups, ...)                                                              \
+    static lk_var name(lk_graph *g, lk_dtype t)                                                    \
+    {                                                                                              \
+        const lk_var x = input(g, "x", t, LK_SHAPE(__VA_ARGS__));                                  \
+        const int64_t n_ch = lk_var_dim(g, x, -1);                                                 \
+        return lk_norm(g, kind, x, input(g, "gamma", LK_F32, LK_SHAPE(n_ch)),                      \
+                       input(g, "beta", LK_F32, LK_SHAPE(n_ch)), groups, 1e-5);                    \
+    }
+NORM(layer_norm, LK_LAYER_NORM, 0, 8, 1024, 512)
+NORM(rms_norm, LK_RMS_NORM, 0, 8, 1024, 512)
+NORM(group_norm, LK_GROUP_NORM, 32, 8, 64, 64, 128)
+NORM(group_norm_few, LK_GROUP_NORM, 8, 4, 32000, 32)
+
 static const bench_case cases[] = {
     {"1024x1024x1024", square},
     {"4096x256x256", attend},
@@ -112,6 +125,10 @@ static const bench_case cases[] = {
     {"add 4096x1024", residual},
     {"gated_add 8x512x1024", gated},
     {"softmax 8192x512", softmax},
+    {"layer 8192x512", layer_norm},
+    {"rms 8192x512", rms_norm},
+    {"group 32 of 8x64x64x128", group_norm},
+    {"group 8 of 4x32000x32", group_norm_few},
 };
 
 static int by_value(const void *a, const void *b)

@@ -78,11 +78,7 @@ static float sum_line(const lk_tensor *t, int64_t at, int64_t n)
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
         const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
         const float *x = lk_run_in(t, at + i, k, buffer);
-        float s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < k; j++)
-            s += x[j];
-        total += (double)s;
+        total += (double)lk_run_sum(x, k);
     }
     return (float)total;
 }
@@ -197,13 +193,9 @@ static float row_most(const lk_tensor *t, int64_t at, int64_t n)
 
 static float exp_run(const float *x, float most, int64_t n, float *e)
 {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) {
+    for (int64_t j = 0; j < n; j++)
         e[j] = lk_expf(x[j] - most);
-        sum += e[j];
-    }
-    return sum;
+    return lk_run_sum(e, n);
 }
 
 static void softmax_row(const lk_call *c, int64_t at, int64_t n, float *kept)
@@ -246,11 +238,7 @@ static void softmax_grad_row(const lk_call *c, int64_t at, int64_t n)
         const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
         const float *y = lk_run_in(&c->in[0], at + i, k, buf_y);
         const float *dy = lk_run_in(&c->in[1], at + i, k, buf_d);
-        float s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < k; j++)
-            s += dy[j] * y[j];
-        total += (double)s;
+        total += (double)lk_run_dot(dy, y, k);
     }
     dot = (float)total;
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {

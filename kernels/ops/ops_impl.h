@@ -58,6 +58,12 @@ typedef struct lk_box_copy {
 } lk_box_copy;
 lk_box_copy lk_box_copy_of(const lk_call *c, int which);
 
+/* NORM, NORM_GRAD: x is [samples, rows, channels]. */
+typedef struct lk_norm_sizes {
+    int64_t samples, rows, channels, groups;
+} lk_norm_sizes;
+lk_norm_sizes lk_norm_sizes_of(const lk_call *c);
+
 /* MATMUL: n_batch products [m, k] x [k, n]. */
 typedef struct lk_product {
     int64_t n_batch, m, n, k;
