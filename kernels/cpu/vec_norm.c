@@ -104,6 +104,19 @@ static void norm_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, cons
         ((float *)c->out[2].data)[row] = r;
 }
 
+/* h = dy gamma and z of a run; what it adds to dgamma and dbeta. */
+static void gamma_run(int64_t n, const float *restrict x, const float *restrict dy,
+                      const float *restrict gamma, float mean, float r, float *restrict h,
+                      float *restrict z, float *restrict dgamma, float *restrict dbeta)
+{
+    for (int64_t i = 0; i < n; i++) {
+        z[i] = (x[i] - mean) * r;
+        h[i] = dy[i] * gamma[i];
+        dgamma[i] += dy[i] * z[i];
+        dbeta[i] += dy[i];
+    }
+}
+
 /* dx of a row; what it adds to dgamma and dbeta. */
 static void norm_grad_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, const float *ones,
                           float *dgamma, float *dbeta)
@@ -111,24 +124,16 @@ static void norm_grad_row(const lk_call *c, const lk_norm_sizes *z, int64_t row,
     const int64_t n = z->channels, sample = row / z->rows;
     const float mean = c->in[3].data ? ((const float *)c->in[3].data)[row] : 0;
     const float r = ((const float *)c->in[4].data)[row];
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN], h_mean, hz_mean;
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN], buf_h[RUN], buf_z[RUN], h_mean, hz_mean;
     double sum_h = 0, sum_hz = 0;
     for (int64_t at = 0; at < n; at += RUN) {
         const int64_t k = n - at < RUN ? n - at : RUN;
         const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
         const float *dy = lk_run_in(&c->in[2], row * n + at, k, buf_d);
         const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
-        float sh = 0, shz = 0;
-#pragma omp simd reduction(+ : sh, shz)
-        for (int64_t i = 0; i < k; i++) {
-            const float zi = (x[i] - mean) * r;
-            dgamma[at + i] += dy[i] * zi;
-            dbeta[at + i] += dy[i];
-            sh += dy[i] * gamma[i];
-            shz += dy[i] * gamma[i] * zi;
-        }
-        sum_h += (double)sh;
-        sum_hz += (double)shz;
+        gamma_run(k, x, dy, gamma, mean, r, buf_h, buf_z, dgamma + at, dbeta + at);
+        sum_h += (double)lk_run_sum(buf_h, k);
+        sum_hz += (double)lk_run_dot(buf_h, buf_z, k);
     }
     h_mean = c->node->attr.norm.kind == LK_RMS_NORM ? 0 : (float)(sum_h / (double)n);
     hz_mean = (float)(sum_hz / (double)n);
@@ -319,6 +324,16 @@ const lk_cpu_kernel LK_VEC(lk_cpu_norm) = {
 
 /* ---- gradients ---- */
 
+static void sums_run(int64_t n, const float *restrict x, const float *restrict dy,
+                     const float *restrict mean, const float *restrict r, float *restrict dyz,
+                     float *restrict dy_sum)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dyz[i] += dy[i] * ((x[i] - mean[i]) * r[i]);
+        dy_sum[i] += dy[i];
+    }
+}
+
 /* Sums of dy z and dy for each channel over n_rows rows of a sample. */
 static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sample, int64_t row,
                          int64_t n_rows, float *dyz, float *dy_sum)
@@ -336,11 +351,7 @@ static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sampl
         for (int64_t b = 0; b < n_rows; b++) {
             const float *x = lk_run_in(&c->in[0], (row + b) * n + at, k, buf_x);
             const float *dy = lk_run_in(&c->in[2], (row + b) * n + at, k, buf_d);
-#pragma omp simd
-            for (int64_t i = 0; i < k; i++) {
-                dyz[at + i] += dy[i] * ((x[i] - mean_of[i]) * r_of[i]);
-                dy_sum[at + i] += dy[i];
-            }
+            sums_run(k, x, dy, mean_of, r_of, dyz + at, dy_sum + at);
         }
     }
 }
