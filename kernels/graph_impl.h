@@ -75,6 +75,8 @@ typedef union lk_attr {
         int normal; /* 1: N(0, 1), 0: U[0, 1) */
         double p;   /* DROPOUT: share of zeros */
         uint64_t stream;
+        lk_dtype dtype; /* RANDOM: of the result */
+        lk_shape shape;
     } random;
     struct {
         int n_fft, hop; /* frame and step in samples; n_fft even */

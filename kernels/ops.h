@@ -63,19 +63,25 @@ lk_var lk_concat(lk_graph *g, int n, const lk_var *x, int axis);               /
 /* n equal parts along `axis`, 1 <= n <= 4, into parts[n]. */
 void lk_split_equally(lk_graph *g, lk_var x, int axis, int n, lk_var *parts);
 lk_var lk_broadcast(lk_graph *g, lk_var x, lk_shape shape);
-/* Rows of x [..., N, ...] along `axis` by index i32 [M] in 0 .. N - 1: result [..., M, ...].
- * axis 0 is an embedding; a constant index gives any padding or repetition. */
+
+/* ---- rearrange.c ---- */
+
+/* Rows of x [..., N, ...] along `axis` by index i32 [M]: result [..., M, ...]; zeros where an index
+ * is not in 0 .. N - 1.  axis 0 is an embedding; a constant index gives any padding or repetition.
+ */
 lk_var lk_gather(lk_graph *g, lk_var x, int axis, lk_var index);
-/* The reverse: zeros of size `size` along axis, with x's rows added at index. */
+/* The reverse: zeros of size `size` along axis, with x's rows added at index; f32.  Rows whose
+ * index is outside are left out. */
 lk_var lk_scatter_add(lk_graph *g, lk_var x, int axis, lk_var index, int64_t size);
 
-/* Composed of the above. */
+/* Composed of the operations above. */
 /* [B, Y, X, C] <-> [B, Y/r, X/r, C r r] (block row, block column, channel in that order). */
 lk_var lk_space_to_depth(lk_graph *g, lk_var x, int r);
 lk_var lk_depth_to_space(lk_graph *g, lk_var x, int r);
 /* Each element along `axis` r times in a row: nearest-neighbour upsampling. */
 lk_var lk_repeat(lk_graph *g, lk_var x, int axis, int r);
-/* Orthonormal 2-D Haar of [B, Y, X, C], Y and X even: [B, Y/2, X/2, 4 C] (LL, LH, HL, HH). */
+/* Orthonormal 2-D Haar of [B, Y, X, C], Y and X even: [B, Y/2, X/2, 4 C] (LL, LH, HL, HH; the
+ * first letter is the column direction, LH holds differences along X). */
 lk_var lk_haar(lk_graph *g, lk_var x);
 
 /* ---- reduce.c ---- */

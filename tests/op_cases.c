@@ -165,6 +165,67 @@ SOFTMAX(long, LK_SHAPE(2, 4200), 4)
 SOFTMAX(empty, LK_SHAPE(0, 5), 1)
 SOFTMAX(empty_row, LK_SHAPE(3, 0), 1)
 
+/* ---- rearrange ---- */
+
+#define GATHER(name, shape, axis, m, n)                                                            \
+    static lk_var gather_##name(op_case_build *b)                                                  \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 1);                                              \
+        return lk_gather(b->g, x, axis, case_index(b, LK_SHAPE(m), n));                            \
+    }
+GATHER(rows, LK_SHAPE(9, 33), 0, 40, 9)
+GATHER(middle, LK_SHAPE(2, 7, 5), 1, 13, 7)
+GATHER(last, LK_SHAPE(70, 6), -1, 9, 6)
+GATHER(wide, LK_SHAPE(5, 700), 0, 12, 5)
+GATHER(outside, LK_SHAPE(3, 4), 0, 20, 6) /* some indices are not there */
+GATHER(none, LK_SHAPE(3, 4), 0, 0, 3)
+
+#define SCATTER(name, shape, axis, size, n)                                                        \
+    static lk_var scatter_##name(op_case_build *b)                                                 \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 1);                                              \
+        const lk_var i = case_index(b, LK_SHAPE(lk_var_dim(b->g, x, axis)), n);                    \
+        return lk_scatter_add(b->g, x, axis, i, size);                                             \
+    }
+SCATTER(rows, LK_SHAPE(50, 20), 0, 11, 11)
+SCATTER(last, LK_SHAPE(3, 200), 1, 150, 150)
+SCATTER(outside, LK_SHAPE(30, 3), 0, 4, 8)
+SCATTER(empty, LK_SHAPE(0, 3), 0, 4, 4)
+
+/* Squared, so that a wrong place shows in the gradient too. */
+#define COMPOSED(name, shape, call)                                                                \
+    static lk_var composed_##name(op_case_build *b)                                                \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 1);                                              \
+        return lk_square(b->g, call);                                                              \
+    }
+COMPOSED(space_to_depth, LK_SHAPE(2, 6, 9, 5), lk_space_to_depth(b->g, x, 3))
+COMPOSED(depth_to_space, LK_SHAPE(2, 3, 5, 12), lk_depth_to_space(b->g, x, 2))
+COMPOSED(repeat, LK_SHAPE(2, 3, 5), lk_repeat(b->g, x, 1, 4))
+COMPOSED(haar, LK_SHAPE(2, 4, 6, 3), lk_haar(b->g, x))
+
+/* ---- random ---- */
+
+static lk_var random_normal(op_case_build *b)
+{
+    return lk_random_normal(b->g, b->dtype, LK_SHAPE(3, 1001));
+}
+
+static lk_var random_uniform(op_case_build *b)
+{
+    return lk_random_uniform(b->g, b->dtype, LK_SHAPE(5));
+}
+
+static lk_var dropout_case(op_case_build *b)
+{
+    return lk_dropout(b->g, case_input(b, LK_SHAPE(7, 301), -1, 1), 0.3);
+}
+
+static lk_var dropout_empty(op_case_build *b)
+{
+    return lk_dropout(b->g, case_input(b, LK_SHAPE(0, 3), -1, 1), 0.3);
+}
+
 /* ---- norm ---- */
 
 /* dims: of gamma and beta, 0 for none. */
@@ -447,6 +508,24 @@ const op_case op_cases[] = {
     {LK_OP_SOFTMAX, "long", softmax_long},
     {LK_OP_SOFTMAX, "empty", softmax_empty},
     {LK_OP_SOFTMAX, "empty_row", softmax_empty_row},
+    {LK_OP_GATHER, "rows", gather_rows},
+    {LK_OP_GATHER, "middle", gather_middle},
+    {LK_OP_GATHER, "last", gather_last},
+    {LK_OP_GATHER, "wide", gather_wide},
+    {LK_OP_GATHER, "outside", gather_outside},
+    {LK_OP_GATHER, "none", gather_none},
+    {LK_OP_SCATTER_ADD, "rows", scatter_rows},
+    {LK_OP_SCATTER_ADD, "last", scatter_last},
+    {LK_OP_SCATTER_ADD, "outside", scatter_outside},
+    {LK_OP_SCATTER_ADD, "empty", scatter_empty},
+    {LK_OP_PERMUTE, "space_to_depth", composed_space_to_depth},
+    {LK_OP_PERMUTE, "depth_to_space", composed_depth_to_space},
+    {LK_OP_BROADCAST, "repeat", composed_repeat},
+    {LK_OP_CONCAT, "haar", composed_haar},
+    {LK_OP_RANDOM, "normal", random_normal},
+    {LK_OP_RANDOM, "uniform", random_uniform},
+    {LK_OP_DROPOUT, "", dropout_case},
+    {LK_OP_DROPOUT, "empty", dropout_empty},
     {LK_OP_NORM, "layer", norm_layer},
     {LK_OP_NORM, "layer_plain", norm_layer_plain},
     {LK_OP_NORM, "layer_adaptive", norm_layer_adaptive},

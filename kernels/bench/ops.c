@@ -104,6 +104,23 @@ NORM(rms_norm, LK_RMS_NORM, 0, 8, 1024, 512)
 NORM(group_norm, LK_GROUP_NORM, 32, 8, 64, 64, 128)
 NORM(group_norm_few, LK_GROUP_NORM, 8, 4, 32000, 32)
 
+static lk_var embed(lk_graph *g, lk_dtype t)
+{
+    const lk_var table = input(g, "x", t, LK_SHAPE(1024, 512));
+    int32_t index[8192];
+    for (int i = 0; i < 8192; i++)
+        index[i] = (int32_t)lk_rng_below(1, 2, (uint64_t)i, 1024);
+    return lk_gather(g, table, 0, lk_constant(g, LK_I32, LK_SHAPE(8192), index));
+}
+static lk_var dropout(lk_graph *g, lk_dtype t)
+{
+    return lk_dropout(g, input(g, "x", t, LK_SHAPE(4096, 1024)), 0.1);
+}
+static lk_var noise(lk_graph *g, lk_dtype t)
+{
+    return lk_random_normal(g, t, LK_SHAPE(4096, 1024));
+}
+
 static const bench_case cases[] = {
     {"1024x1024x1024", square},
     {"4096x256x256", attend},
@@ -125,6 +142,9 @@ static const bench_case cases[] = {
     {"add 4096x1024", residual},
     {"gated_add 8x512x1024", gated},
     {"softmax 8192x512", softmax},
+    {"8192 of 1024x512", embed},
+    {"dropout 4096x1024", dropout},
+    {"normal 4096x1024", noise},
     {"layer 8192x512", layer_norm},
     {"rms 8192x512", rms_norm},
     {"group 32 of 8x64x64x128", group_norm},

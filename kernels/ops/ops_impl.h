@@ -101,6 +101,14 @@ typedef struct lk_rotary_sizes {
 } lk_rotary_sizes;
 lk_rotary_sizes lk_rotary_sizes_of(const lk_call *c);
 
+/* RANDOM, DROPOUT: the stream of rng.h that this run draws from (steps below 2^40), and the word
+ * below which DROPOUT gives zero. */
+static inline uint64_t lk_random_stream(const lk_call *c)
+{
+    return c->node->attr.random.stream << 40 ^ *c->step;
+}
+uint32_t lk_dropout_bound(const lk_call *c);
+
 /* Fail the record with a sentence about the operands' shapes. */
 lk_status lk_bad_shapes(const lk_call *c, const char *what);
 
