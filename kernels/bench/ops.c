@@ -84,6 +84,41 @@ static lk_var gated(lk_graph *g, lk_dtype t)
                         input(g, "y", t, LK_SHAPE(8, 512, 1024)));
 }
 
+static lk_var softmax(lk_graph *g, lk_dtype t)
+{
+    return lk_softmax(g, input(g, "x", t, LK_SHAPE(8192, 512)));
+}
+
+#define NORM(name, kind, groups, ...)                                                              \
+    static lk_var name(lk_graph *g, lk_dtype t)                                                    \
+    {                                                                                              \
+        const lk_var x = input(g, "x", t, LK_SHAPE(__VA_ARGS__));                                  \
+        const int64_t n_ch = lk_var_dim(g, x, -1);                                                 \
+        return lk_norm(g, kind, x, input(g, "gamma", LK_F32, LK_SHAPE(n_ch)),                      \
+                       input(g, "beta", LK_F32, LK_SHAPE(n_ch)), groups, 1e-5);                    \
+    }
+NORM(layer_norm, LK_LAYER_NORM, 0, 8, 1024, 512)
+NORM(rms_norm, LK_RMS_NORM, 0, 8, 1024, 512)
+NORM(group_norm, LK_GROUP_NORM, 32, 8, 64, 64, 128)
+NORM(group_norm_few, LK_GROUP_NORM, 8, 4, 32000, 32)
+
+static lk_var embed(lk_graph *g, lk_dtype t)
+{
+    const lk_var table = input(g, "x", t, LK_SHAPE(1024, 512));
+    int32_t index[8192];
+    for (int i = 0; i < 8192; i++)
+        index[i] = (int32_t)lk_rng_below(1, 2, (uint64_t)i, 1024);
+    return lk_gather(g, table, 0, lk_constant(g, LK_I32, LK_SHAPE(8192), index));
+}
+static lk_var dropout(lk_graph *g, lk_dtype t)
+{
+    return lk_dropout(g, input(g, "x", t, LK_SHAPE(4096, 1024)), 0.1);
+}
+static lk_var noise(lk_graph *g, lk_dtype t)
+{
+    return lk_random_normal(g, t, LK_SHAPE(4096, 1024));
+}
+
 static lk_var stft(lk_graph *g, lk_dtype t)
 {
     (void)t;
@@ -131,6 +166,14 @@ static const bench_case cases[] = {
     {"1024 hop 256 8x48000", istft, 1},
     {"4096x64 of 1024", nearest, 0},
     {"4096x1024", entropy, 0},
+    {"softmax 8192x512", softmax, 0},
+    {"8192 of 1024x512", embed, 0},
+    {"dropout 4096x1024", dropout, 0},
+    {"normal 4096x1024", noise, 0},
+    {"layer 8192x512", layer_norm, 0},
+    {"rms 8192x512", rms_norm, 0},
+    {"group 32 of 8x64x64x128", group_norm, 0},
+    {"group 8 of 4x32000x32", group_norm_few, 0},
 };
 
 static int by_value(const void *a, const void *b)

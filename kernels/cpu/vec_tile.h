@@ -87,7 +87,7 @@ LK_INLINE void lk_tile_product(const lk_tile t, const lk_word *a, int64_t a_row,
     const int tall = cols < LK_MAX_COLS ? LK_TALL : 6;
     for (int col = 0; col < t.width; col += cols * LK_LANES) {
         const lk_word *at_b = b + col;
-        const float *f = factor + (t.mode == LK_TILE_SCALE_ADD ? col : 0);
+        const float *f = t.mode == LK_TILE_SCALE_ADD ? factor + col : factor;
         int64_t r = 0;
 #define LK_BLOCKS(rows)                                                                            \
     for (; r + rows <= n_rows; r += rows)                                                          \
