@@ -23,7 +23,7 @@ template <int D> struct forward_tiles {
 
 /* The block's place. */
 struct forward_place {
-    int64_t b, h, row0; /* sample, head, first query */
+    int64_t b, h, row0;  /* sample, head, first query */
     int64_t q_at, kv_at; /* first number of the head's queries and keys */
     lk_attend_tile tile;
 };
@@ -48,31 +48,30 @@ LK_DEVICE void finish_scores(const lk_attend_args<lk_bf16> &a, const forward_pla
 {
     const float scale = a.scale * LK_LOG2_E;
     const int t = (int)threadIdx.x % 4;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < KEYS / 8; i++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-            const int j = j0 + 8 * i + 2 * t + e % 2;
-            float x = s[i][e] * scale;
-            if (a.slope) {
-                const int64_t at = j % a.m;
-                x += lk_slope_bias(a.slope + 2 * p.h,
-                                   time[e / 2] - a.times[p.b * (a.n + a.m) + a.n + at]);
-            }
-            if (partial && (j < run[e / 2].first || j >= run[e / 2].end))
-                x = -INFINITY;
-            s[i][e] = x;
+        LK_UNROLL
+    for (int e = 0; e < 4; e++) {
+        const int j = j0 + 8 * i + 2 * t + e % 2;
+        float x = s[i][e] * scale;
+        if (a.slope) {
+            const int64_t at = j % a.m;
+            x += lk_slope_bias(a.slope + 2 * p.h,
+                               time[e / 2] - a.times[p.b * (a.n + a.m) + a.n + at]);
         }
+        if (partial && (j < run[e / 2].first || j >= run[e / 2].end))
+            x = -INFINITY;
+        s[i][e] = x;
+    }
 }
 
 /* Numbers become weights; sums and what is gathered so far are brought to the new largest score. */
-template <int D>
-LK_DEVICE void soften(float (*s)[4], float *most, float *sum, float (*acc)[4])
+template <int D> LK_DEVICE void soften(float (*s)[4], float *most, float *sum, float (*acc)[4])
 {
-#pragma unroll
+    LK_UNROLL
     for (int r = 0; r < 2; r++) {
         float x = most[r], keep, base;
-#pragma unroll
+        LK_UNROLL
         for (int i = 0; i < KEYS / 8; i++)
             x = fmaxf(x, fmaxf(s[i][2 * r], s[i][2 * r + 1]));
         x = lk_quad_max(x);
@@ -80,14 +79,14 @@ LK_DEVICE void soften(float (*s)[4], float *most, float *sum, float (*acc)[4])
         keep = exp2f(most[r] - base);
         most[r] = x;
         sum[r] *= keep;
-#pragma unroll
+        LK_UNROLL
         for (int i = 0; i < KEYS / 8; i++)
-#pragma unroll
-            for (int e = 2 * r; e < 2 * r + 2; e++) {
-                s[i][e] = exp2f(s[i][e] - base);
-                sum[r] += s[i][e];
-            }
-#pragma unroll
+            LK_UNROLL
+        for (int e = 2 * r; e < 2 * r + 2; e++) {
+            s[i][e] = exp2f(s[i][e] - base);
+            sum[r] += s[i][e];
+        }
+        LK_UNROLL
         for (int i = 0; i < D / 8; i++) {
             acc[i][2 * r] *= keep;
             acc[i][2 * r + 1] *= keep;
@@ -101,14 +100,14 @@ LK_DEVICE void store_rows(const lk_attend_args<lk_bf16> &a, const forward_place 
                           const float (*acc)[4])
 {
     const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
-#pragma unroll
+    LK_UNROLL
     for (int r = 0; r < 2; r++) {
         const int64_t row = p.row0 + threadIdx.x / 32 * 16 + g + 8 * r;
         const float all = lk_quad_sum(sum[r]), l = run[r].first < run[r].end ? all : 0.0f;
         const float scale = l > 0 ? 1 / l : 0.0f;
         if (row >= a.n)
             continue;
-#pragma unroll
+        LK_UNROLL
         for (int i = 0; i < D / 8; i++)
             *(unsigned *)(a.out + p.q_at + row * D + 8 * i + 2 * t) =
                 lk_pack(acc[i][2 * r] * scale, acc[i][2 * r + 1] * scale);
@@ -168,8 +167,8 @@ static lk_status launch_tiles(const lk_attend_args<lk_bf16> &a, int64_t n_batch,
 {
     const dim3 grid((unsigned)((a.n + 16 * WARPS - 1) / (16 * WARPS)),
                     (unsigned)(n_batch * a.heads));
-    return LK_LAUNCH_TILES((attention_kernel<D, WARPS>), grid, 32 * WARPS,
-                           sizeof(forward_tiles<D>), stream, a);
+    return LK_LAUNCH_TILES((attention_kernel<D, WARPS>), grid, 32 * WARPS, sizeof(forward_tiles<D>),
+                           stream, a);
 }
 
 template <int D>

@@ -16,14 +16,14 @@
 template <typename T> struct lk_attend_args {
     const T *q, *k, *v; /* [B, H, N, D], [B, Hk, M, D] */
     T *out;
-    float *lse;           /* [B, H, N] or NULL */
-    const int32_t *plan;  /* [B, rows, 2] or NULL */
-    const float *slope;   /* [H, 2] or NULL */
-    const float *times;   /* [B, N + M] */
-    const T *dout;        /* [B, H, N, D] */
-    const float *e;       /* [B, H, N] dout . out - dlse */
-    T *dq, *dk, *dv;      /* each may be NULL */
-    float *dslope;        /* [B H tiles, 2] parts of the slopes' gradient, or NULL */
+    float *lse;          /* [B, H, N] or NULL */
+    const int32_t *plan; /* [B, rows, 2] or NULL */
+    const float *slope;  /* [H, 2] or NULL */
+    const float *times;  /* [B, N + M] */
+    const T *dout;       /* [B, H, N, D] */
+    const float *e;      /* [B, H, N] dout . out - dlse */
+    T *dq, *dk, *dv;     /* each may be NULL */
+    float *dslope;       /* [B H tiles, 2] parts of the slopes' gradient, or NULL */
     int64_t n, m;
     int d, heads, kv_heads, plan_rows;
     float scale;
@@ -107,7 +107,7 @@ LK_DEVICE void lk_load_rows(unsigned (*a)[4], const lk_bf16 *x, int64_t first, i
     const int g = (int)(threadIdx.x % 32) / 4, t = (int)(threadIdx.x % 4);
     const int up = first + g < n_rows, down = first + g + 8 < n_rows;
     const lk_bf16 *p = x + (first + g) * D + 2 * t, *q = p + 8 * D;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < D / 16; i++) {
         a[i][0] = lk_two(p, 16 * i, up);
         a[i][1] = lk_two(q, 16 * i, down);
@@ -160,18 +160,18 @@ template <int D, int COLS, typename Tile>
 LK_DEVICE void lk_tile_product(float (*d)[4], const unsigned (*a)[4], Tile &b)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < COLS / 8; i++)
         d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0;
-#pragma unroll
+    LK_UNROLL
     for (int c = 0; c < D / 16; c++)
-#pragma unroll
-        for (int i = 0; i < COLS / 16; i++) {
-            unsigned r[4];
-            lk_load_quarters(r, &b[16 * i + lk_b_row(lane)][16 * c + lk_b_col(lane)]);
-            lk_mma(d[2 * i], a[c], r);
-            lk_mma(d[2 * i + 1], a[c], r + 2);
-        }
+        LK_UNROLL
+    for (int i = 0; i < COLS / 16; i++) {
+        unsigned r[4];
+        lk_load_quarters(r, &b[16 * i + lk_b_row(lane)][16 * c + lk_b_col(lane)]);
+        lk_mma(d[2 * i], a[c], r);
+        lk_mma(d[2 * i + 1], a[c], r + 2);
+    }
 }
 
 /* acc[16 rows][D] += s b, s [16 rows][ROWS] and b's rows in a tile. */
@@ -179,11 +179,11 @@ template <int D, int ROWS, typename Tile>
 LK_DEVICE void lk_tile_gather(float (*acc)[4], const float (*s)[4], Tile &b)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < ROWS / 16; i++) {
         unsigned a[4];
         lk_sums_to_a(a, s, i);
-#pragma unroll
+        LK_UNROLL
         for (int c = 0; c < D / 16; c++) {
             unsigned r[4];
             lk_load_quarters_transposed(r, &b[16 * i + lk_a_row(lane)][16 * c + lk_a_col(lane)]);

@@ -37,12 +37,12 @@ __global__ void attention_e_kernel(int64_t n_rows, int d, const T *out, const T 
 lk_status LK_CUDA(attend_e)(const lk_call *c, float *e, lk_cuda_stream stream)
 {
     const int64_t n = lk_rows(&c->in[0].shape);
-    return LK_BY_FLOAT(
-        c->in[0].dtype, T,
-        LK_LAUNCH(attention_e_kernel<T>, lk_blocks(32 * n), LK_THREADS, stream, n,
-                  (int)lk_last(&c->in[0].shape), (const T *)c->in[LK_ATTENTION_OUT].data,
-                  (const T *)c->in[LK_ATTENTION_DOUT].data,
-                  (const float *)c->in[LK_ATTENTION_DLSE].data, e));
+    return LK_BY_FLOAT(c->in[0].dtype, T,
+                       LK_LAUNCH(attention_e_kernel<T>, lk_blocks(32 * n), LK_THREADS, stream, n,
+                                 (int)lk_last(&c->in[0].shape),
+                                 (const T *)c->in[LK_ATTENTION_OUT].data,
+                                 (const T *)c->in[LK_ATTENTION_DOUT].data,
+                                 (const float *)c->in[LK_ATTENTION_DLSE].data, e));
 }
 
 /* ---- 2 ---- */
@@ -70,8 +70,8 @@ LK_DEVICE query query_of(const lk_attend_args<lk_bf16> &a, int64_t b, int64_t he
 }
 
 /* One weight and the gradient at its score: s holds a raw product, ds the product g . v. */
-LK_DEVICE void pair_gradient(const lk_attend_args<lk_bf16> &a, const float *slope, float dt, int sees,
-                             float lse, float e, float *s, float *ds)
+LK_DEVICE void pair_gradient(const lk_attend_args<lk_bf16> &a, const float *slope, float dt,
+                             int sees, float lse, float e, float *s, float *ds)
 {
     const float bias = a.slope ? lk_slope_bias(slope, dt) : 0.0f;
     *s = sees ? exp2f(*s * a.scale * LK_LOG2_E + bias - lse) : 0.0f;
@@ -116,19 +116,19 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
             float s[KEYS / 8][4], ds[KEYS / 8][4];
             lk_tile_product<D, KEYS>(s, q, shared.k[stage]);
             lk_tile_product<D, KEYS>(ds, dout, shared.v[stage]);
-#pragma unroll
+            LK_UNROLL
             for (int i = 0; i < KEYS / 8; i++)
-#pragma unroll
-                for (int x = 0; x < 4; x++) {
-                    const query &m = mine_of[x / 2];
-                    const int at = j + 8 * i + 2 * t + x % 2;
-                    const int sees = at >= m.run.first && at < m.run.end;
-                    const float dt = a.slope && sees ? m.time - a.times[b * (a.n + a.m) + a.n + at]
-                                                     : 0.0f;
-                    pair_gradient(a, slope, dt, sees, m.lse, m.e, &s[i][x], &ds[i][x]);
-                    dslope[0] -= dt < 0 ? 0.0f : ds[i][x] * dt;
-                    dslope[1] += dt < 0 ? ds[i][x] * dt : 0.0f;
-                }
+                LK_UNROLL
+            for (int x = 0; x < 4; x++) {
+                const query &m = mine_of[x / 2];
+                const int at = j + 8 * i + 2 * t + x % 2;
+                const int sees = at >= m.run.first && at < m.run.end;
+                const float dt =
+                    a.slope && sees ? m.time - a.times[b * (a.n + a.m) + a.n + at] : 0.0f;
+                pair_gradient(a, slope, dt, sees, m.lse, m.e, &s[i][x], &ds[i][x]);
+                dslope[0] -= dt < 0 ? 0.0f : ds[i][x] * dt;
+                dslope[1] += dt < 0 ? ds[i][x] * dt : 0.0f;
+            }
             if (a.dq)
                 lk_tile_gather<D, KEYS>(acc, ds, shared.k[stage]);
         }
@@ -136,10 +136,10 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
     }
     for (int r = 0; r < 2; r++)
         if (a.dq && mine + g + 8 * r < a.n)
-#pragma unroll
-            for (int i = 0; i < D / 8; i++)
-                *(unsigned *)(a.dq + (head_row + mine + g + 8 * r) * D + 8 * i + 2 * t) =
-                    lk_pack(acc[i][2 * r] * a.scale, acc[i][2 * r + 1] * a.scale);
+            LK_UNROLL
+    for (int i = 0; i < D / 8; i++)
+        *(unsigned *)(a.dq + (head_row + mine + g + 8 * r) * D + 8 * i + 2 * t) =
+            lk_pack(acc[i][2 * r] * a.scale, acc[i][2 * r + 1] * a.scale);
     for (int r = 0; a.dslope && r < 2; r++) {
         const double sum = lk_block_sum_of<32 * WARPS>(dslope[r]);
         if (threadIdx.x == 0)
@@ -164,14 +164,14 @@ template <int D, int COLS, typename TileA, typename TileB>
 LK_DEVICE void product_of_tiles(float (*d)[4], TileA &a, int a0, TileB &b)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < COLS / 8; i++)
         d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0;
-#pragma unroll
+    LK_UNROLL
     for (int c = 0; c < D / 16; c++) {
         unsigned x[4];
         lk_load_quarters(x, &a[a0 + lk_a_row(lane)][16 * c + lk_a_col(lane)]);
-#pragma unroll
+        LK_UNROLL
         for (int i = 0; i < COLS / 16; i++) {
             unsigned r[4];
             lk_load_quarters(r, &b[16 * i + lk_b_row(lane)][16 * c + lk_b_col(lane)]);
@@ -206,16 +206,16 @@ LK_DEVICE void add_queries(dkv_tiles<D> &shared, const lk_attend_args<lk_bf16> &
     float s[QUERIES / 8][4], ds[QUERIES / 8][4];
     product_of_tiles<D, QUERIES>(s, shared.k, key0, shared.q[stage]);
     product_of_tiles<D, QUERIES>(ds, shared.v, key0, shared.dout[stage]);
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < QUERIES / 8; i++)
-#pragma unroll
-        for (int x = 0; x < 4; x++) {
-            const int col = 8 * i + 2 * t + x % 2;
-            const int sees = i0 + col >= run[x / 2].first && i0 + col < run[x / 2].end;
-            const float dt = a.slope ? (float)shared.time[stage][col] - time[x / 2] : 0.0f;
-            pair_gradient(a, slope, dt, sees, shared.lse[stage][col], shared.e[stage][col],
-                          &s[i][x], &ds[i][x]);
-        }
+        LK_UNROLL
+    for (int x = 0; x < 4; x++) {
+        const int col = 8 * i + 2 * t + x % 2;
+        const int sees = i0 + col >= run[x / 2].first && i0 + col < run[x / 2].end;
+        const float dt = a.slope ? (float)shared.time[stage][col] - time[x / 2] : 0.0f;
+        pair_gradient(a, slope, dt, sees, shared.lse[stage][col], shared.e[stage][col], &s[i][x],
+                      &ds[i][x]);
+    }
     lk_tile_gather<D, QUERIES>(dv, s, shared.dout[stage]);
     lk_tile_gather<D, QUERIES>(dk, ds, shared.q[stage]);
 }
@@ -259,15 +259,14 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dkv_kernel(lk_attend_
     }
     for (int r = 0; r < 2; r++)
         if (mine + g + 8 * r < a.m)
-#pragma unroll
-            for (int i = 0; i < D / 8; i++) {
-                const int64_t at = (kv_at + mine + g + 8 * r) * D + 8 * i + 2 * (lane % 4);
-                if (a.dk)
-                    *(unsigned *)(a.dk + at) =
-                        lk_pack(dk[i][2 * r] * a.scale, dk[i][2 * r + 1] * a.scale);
-                if (a.dv)
-                    *(unsigned *)(a.dv + at) = lk_pack(dv[i][2 * r], dv[i][2 * r + 1]);
-            }
+            LK_UNROLL
+    for (int i = 0; i < D / 8; i++) {
+        const int64_t at = (kv_at + mine + g + 8 * r) * D + 8 * i + 2 * (lane % 4);
+        if (a.dk)
+            *(unsigned *)(a.dk + at) = lk_pack(dk[i][2 * r] * a.scale, dk[i][2 * r + 1] * a.scale);
+        if (a.dv)
+            *(unsigned *)(a.dv + at) = lk_pack(dv[i][2 * r], dv[i][2 * r + 1]);
+    }
 }
 
 /* ---- 4 ---- */

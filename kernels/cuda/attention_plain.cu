@@ -8,7 +8,7 @@ enum { SLICES = 8 }; /* numbers of a row in a lane */
 template <typename T> LK_DEVICE void load_slices(float *x, const T *row, int d)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < SLICES; i++)
         x[i] = lane + 32 * i < d ? lk_widen(row[lane + 32 * i]) : 0.0f;
 }
@@ -16,7 +16,7 @@ template <typename T> LK_DEVICE void load_slices(float *x, const T *row, int d)
 template <typename T> LK_DEVICE void store_slices(T *row, const float *x, float scale, int d)
 {
     const int lane = (int)threadIdx.x % 32;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < SLICES; i++)
         if (lane + 32 * i < d)
             row[lane + 32 * i] = lk_narrow<T>(x[i] * scale);
@@ -25,7 +25,7 @@ template <typename T> LK_DEVICE void store_slices(T *row, const float *x, float 
 LK_DEVICE float dot_slices(const float *a, const float *b)
 {
     float sum = 0;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < SLICES; i++)
         sum += a[i] * b[i];
     for (int by = 16; by > 0; by /= 2)
@@ -35,7 +35,7 @@ LK_DEVICE float dot_slices(const float *a, const float *b)
 
 LK_DEVICE void add_slices(float *to, float weight, const float *x)
 {
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < SLICES; i++)
         to[i] += weight * x[i];
 }
@@ -52,8 +52,7 @@ LK_DEVICE float later_by(const lk_attend_args<T> &a, int64_t b, int64_t i, int64
 template <typename T>
 LK_DEVICE float score(const lk_attend_args<T> &a, int64_t h, float product, float dt)
 {
-    return product * a.scale * LK_LOG2_E +
-           (a.slope ? lk_slope_bias(a.slope + 2 * h, dt) : 0.0f);
+    return product * a.scale * LK_LOG2_E + (a.slope ? lk_slope_bias(a.slope + 2 * h, dt) : 0.0f);
 }
 
 template <typename T>
@@ -80,7 +79,7 @@ __global__ void __launch_bounds__(LK_THREADS)
         s = exp2f(s - most);
         sum = sum * keep + s;
         load_slices(x, a.v + (kv + at) * a.d, a.d);
-#pragma unroll
+        LK_UNROLL
         for (int c = 0; c < SLICES; c++)
             acc[c] = acc[c] * keep + s * x[c];
     }
@@ -139,8 +138,7 @@ __global__ void __launch_bounds__(LK_THREADS)
             float p, ds;
             load_slices(x, a.q + row * a.d, a.d);
             load_slices(g, a.dout + row * a.d, a.d);
-            p = exp2f(score(a, h, dot_slices(x, k), later_by(a, b, i, j)) -
-                      a.lse[row] * LK_LOG2_E);
+            p = exp2f(score(a, h, dot_slices(x, k), later_by(a, b, i, j)) - a.lse[row] * LK_LOG2_E);
             ds = p * (dot_slices(g, v) - a.e[row]);
             add_slices(dk, ds, x);
             add_slices(dv, p, g);

@@ -40,7 +40,7 @@ LK_DEVICE int row_of_x(const geometry &e, int pos, int t)
     int at[3], tap[3], p = pos;
     tap[2] = t % e.taps[2], t /= e.taps[2];
     tap[1] = t % e.taps[1], tap[0] = t / e.taps[1];
-#pragma unroll
+    LK_UNROLL
     for (int i = 2; i >= 0; i--) {
         at[i] = p % e.out[i] * e.stride[i] - e.lo[i] + tap[i] * e.dilation[i];
         p /= e.out[i];
@@ -56,7 +56,7 @@ LK_DEVICE int row_of_y(const geometry &e, int pos, int t)
     int at[3], tap[3], p = pos;
     tap[2] = t % e.taps[2], t /= e.taps[2];
     tap[1] = t % e.taps[1], tap[0] = t / e.taps[1];
-#pragma unroll
+    LK_UNROLL
     for (int i = 2; i >= 0; i--) {
         const int from = p % e.in[i] + e.lo[i] - tap[i] * e.dilation[i];
         p /= e.in[i];

@@ -10,6 +10,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #define LK_SHARED(type, name, dims) __shared__ type name dims
+#define LK_UNROLL                   _Pragma("unroll")
+#define LK_UNROLL_4                 _Pragma("unroll 4")
 #define LK_LAUNCH(kernel, grid, block, stream, ...)                                                \
     (kernel<<<(grid), (block), 0, (stream)>>>(__VA_ARGS__), lk_cuda_launched(#kernel))
 #else
@@ -84,7 +86,7 @@ LK_DEVICE void lk_load_whole(const lk_bf16 *p, float *x)
 {
     const uint4 a = *(const uint4 *)p;
     const unsigned v[4] = {a.x, a.y, a.z, a.w};
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < 4; i++) {
         x[2 * i] = lk_widen((lk_bf16)(v[i] & 0xffffu));
         x[2 * i + 1] = lk_widen((lk_bf16)(v[i] >> 16));
@@ -102,7 +104,7 @@ LK_DEVICE void lk_store_whole(lk_bf16 *p, const float *x)
 {
     unsigned v[4];
     uint4 a;
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < 4; i++)
         v[i] = (unsigned)lk_narrow<lk_bf16>(x[2 * i]) | (unsigned)lk_narrow<lk_bf16>(x[2 * i + 1])
                                                             << 16;
@@ -117,7 +119,7 @@ template <typename T> LK_DEVICE void lk_load_run(const T *p, int64_t m, float *x
         lk_load_whole(p, x);
         return;
     }
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < LK_ITEMS; i++)
         if (i < m)
             x[i] = lk_widen(p[i]);
@@ -128,7 +130,7 @@ template <typename T> LK_DEVICE void lk_store_run(T *p, int64_t m, const float *
         lk_store_whole(p, x);
         return;
     }
-#pragma unroll
+    LK_UNROLL
     for (int i = 0; i < LK_ITEMS; i++)
         if (i < m)
             p[i] = lk_narrow<T>(x[i]);

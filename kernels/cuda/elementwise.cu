@@ -58,7 +58,7 @@ LK_DEVICE void place_of(const walk &w, int64_t i, int64_t *a, int64_t *b)
         *b = i * w.row_b;
         return;
     }
-#pragma unroll
+    LK_UNROLL
     for (int d = LK_MAX_DIMS - 1; d >= 0; d--)
         if (d < w.n_dims) {
             const unsigned at = rest % w.size[d];
@@ -75,7 +75,7 @@ template <typename T> LK_DEVICE void load_walking(const T *p, int64_t step, int6
         return;
     }
     x[0] = lk_widen(*p);
-#pragma unroll
+    LK_UNROLL
     for (int i = 1; i < LK_ITEMS; i++)
         x[i] = x[0];
 }
@@ -99,7 +99,7 @@ __global__ void binary_kernel(int op, walk w, int64_t n, const Ta *a, const Tb *
         load_walking(a + ia, w.row_a, m, xa);
         load_walking(b + ib, w.row_b, m, xb);
     } else {
-#pragma unroll
+        LK_UNROLL
         for (int j = 0; j < LK_ITEMS; j++)
             if (j < m) {
                 place_of(w, i + j, &ia, &ib);
@@ -107,7 +107,7 @@ __global__ void binary_kernel(int op, walk w, int64_t n, const Ta *a, const Tb *
                 xb[j] = lk_widen(b[ib]);
             }
     }
-#pragma unroll
+    LK_UNROLL
     for (int j = 0; j < LK_ITEMS; j++)
         xa[j] = binary(op, xa[j], xb[j]);
     lk_store_run(y + i, m, xa);
@@ -149,7 +149,7 @@ __global__ void snake_kernel(int64_t n, unsigned n_ch, const T *x, const float *
     if (m <= 0)
         return;
     lk_load_run(x + i, m, v);
-#pragma unroll
+    LK_UNROLL
     for (int j = 0; j < LK_ITEMS; j++) {
         const float a = alpha[ch], s = lk_sinf(a * v[j]);
         v[j] = v[j] + s * s / a;
@@ -184,7 +184,7 @@ __global__ void gated_add_kernel(int64_t n, int64_t sample, unsigned n_ch, int g
         return;
     lk_load_run(x + i, m, a);
     lk_load_either(v, v_is_bf16, i, m, b);
-#pragma unroll
+    LK_UNROLL
     for (int j = 0; j < LK_ITEMS; j++)
         if (j < m) {
             a[j] += b[j] * lk_either(gate, gate_is_bf16, (i + j) / sample * n_ch + ch);
@@ -300,7 +300,7 @@ __global__ void add_bias_kernel(int64_t n, unsigned n_ch, const float *bias, T *
     if (m <= 0)
         return;
     lk_load_run(y + i, m, v);
-#pragma unroll
+    LK_UNROLL
     for (int j = 0; j < LK_ITEMS; j++) {
         v[j] += bias[ch];
         ch = ch + 1 == n_ch ? 0 : ch + 1;

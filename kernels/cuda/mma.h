@@ -81,7 +81,8 @@ template <int LATER> LK_DEVICE void lk_copy_wait()
 
 typedef emu::cell<lk_bf16> lk_shared_bf16;
 
-namespace emu {
+namespace emu
+{
 
 LK_DEVICE float half_of(unsigned r, int upper)
 {

@@ -7,7 +7,7 @@ __global__ void sum_squares_kernel(const lk_optim_piece *pieces, double *sums)
     const float *x = pieces[blockIdx.x].grad;
     const int64_t n = pieces[blockIdx.x].n;
     double s = 0;
-#pragma unroll 4
+    LK_UNROLL_4
     for (int64_t i = threadIdx.x; i < n; i += LK_THREADS)
         s += (double)x[i] * (double)x[i];
     s = lk_block_sum(s);
@@ -20,7 +20,7 @@ __global__ void adamw_kernel(const lk_optim_piece *pieces, lk_adamw_factors k)
     const lk_optim_piece piece = pieces[blockIdx.x];
     const float keep = piece.decays ? k.keep : 1.0f;
     const float new1 = 1.0f - k.beta1, new2 = 1.0f - k.beta2;
-#pragma unroll 4
+    LK_UNROLL_4
     for (int64_t i = threadIdx.x; i < piece.n; i += LK_THREADS) {
         const float x = piece.grad[i] * k.scale;
         const float m = k.beta1 * piece.moment1[i] + new1 * x;

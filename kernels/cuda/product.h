@@ -37,7 +37,7 @@ template <class P> __global__ void __launch_bounds__(LK_THREADS, 2) lk_product_t
     const int tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;
     float sum[LK_PATCH][LK_PATCH] = {};
     for (int k0 = lk_product_from(p, part); k0 < to; k0 += LK_TILE_K) {
-#pragma unroll
+        LK_UNROLL
         for (int i = 0; i < LK_TILE * LK_TILE_K / LK_THREADS; i++) {
             const int e = (int)threadIdx.x + i * LK_THREADS;
             const int ka = p.a_by_k ? e % LK_TILE_K : e / LK_TILE;
@@ -48,30 +48,32 @@ template <class P> __global__ void __launch_bounds__(LK_THREADS, 2) lk_product_t
             sb[kb][cb] = k0 + kb < to && col0 + cb < p.n ? p.b(g, k0 + kb, col0 + cb) : 0.0f;
         }
         __syncthreads();
-#pragma unroll
+        LK_UNROLL
         for (int k = 0; k < LK_TILE_K; k++) {
             float xa[LK_PATCH], xb[LK_PATCH];
-#pragma unroll
+            LK_UNROLL
             for (int i = 0; i < LK_PATCH; i++) {
                 xa[i] = sa[k][ty * LK_PATCH + i];
                 xb[i] = sb[k][tx + 16 * i];
             }
-#pragma unroll
-            for (int i = 0; i < LK_PATCH; i++)
-#pragma unroll
+            LK_UNROLL
+            for (int i = 0; i < LK_PATCH; i++) {
+                LK_UNROLL
                 for (int j = 0; j < LK_PATCH; j++)
                     sum[i][j] += xa[i] * xb[j];
+            }
         }
         __syncthreads();
     }
-#pragma unroll
-    for (int i = 0; i < LK_PATCH; i++)
-#pragma unroll
+    LK_UNROLL
+    for (int i = 0; i < LK_PATCH; i++) {
+        LK_UNROLL
         for (int j = 0; j < LK_PATCH; j++) {
             const int row = row0 + ty * LK_PATCH + i, col = col0 + tx + 16 * j;
             if (row < p.m && col < p.n)
                 p.put(g, part, row, col, sum[i][j]);
         }
+    }
 }
 
 template <class P> __global__ void lk_product_direct(P p, int64_t n)

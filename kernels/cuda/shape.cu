@@ -57,7 +57,7 @@ LK_DEVICE void place_of(const box &b, unsigned i, int64_t *from, int64_t *to)
 {
     *from = b.from_at;
     *to = b.to_at;
-#pragma unroll
+    LK_UNROLL
     for (int d = LK_MAX_DIMS - 1; d >= 0; d--)
         if (d < b.n_dims) {
             const unsigned at = i % b.size[d];

@@ -61,7 +61,7 @@ template <class V> __global__ void lk_sum_short(lk_sum s, V v, double *out)
     if (row < s.a)
         for (int64_t i = threadIdx.x % 32; i < s.b; i += 32)
             x += (double)v.at(row * s.b + i);
-#pragma unroll
+    LK_UNROLL
     for (int by = 16; by > 0; by /= 2)
         x += __shfl_xor_sync(0xffffffffu, x, by);
     if (row < s.a && threadIdx.x % 32 == 0)
@@ -74,7 +74,7 @@ template <class V> __global__ void lk_sum_long(lk_sum s, V v, double *out)
     const int64_t row = blockIdx.x / s.parts, part = blockIdx.x % s.parts;
     const int64_t to = lk_sum_from(s, part + 1);
     double x = 0;
-#pragma unroll 4
+    LK_UNROLL_4
     for (int64_t i = lk_sum_from(s, part) + threadIdx.x; i < to; i += LK_THREADS)
         x += (double)v.at(row * s.b + i);
     x = lk_block_sum(x);
@@ -92,7 +92,7 @@ template <class V> __global__ void lk_sum_columns(lk_sum s, unsigned n_col_block
     const int64_t row = line / s.parts, to = lk_sum_from(s, line % s.parts + 1);
     double x = 0;
     if (col < s.c) {
-#pragma unroll 4
+        LK_UNROLL_4
         for (int64_t i = lk_sum_from(s, line % s.parts) + ty; i < to; i += LK_SUM_ROWS)
             x += (double)v.at((row * s.b + i) * s.c + col);
     }

@@ -28,7 +28,7 @@ __global__ void unary_kernel(int64_t n, float a, float b, const T *x, T *y)
     if (m <= 0)
         return;
     lk_load_run(x + i, m, v);
-#pragma unroll
+    LK_UNROLL
     for (int j = 0; j < LK_ITEMS; j++)
         v[j] = unary<kind>::value(v[j], a, b);
     lk_store_run(y + i, m, v);
@@ -45,7 +45,7 @@ __global__ void unary_grad_kernel(int64_t n, float a, float b, const T *x, int d
         return;
     lk_load_run(x + i, m, v);
     lk_load_either(dy, dy_is_bf16, i, m, d);
-#pragma unroll
+    LK_UNROLL
     for (int j = 0; j < LK_ITEMS; j++)
         v[j] = d[j] * unary<kind>::slope(v[j], a, b);
     lk_store_run(dx + i, m, v);

@@ -152,6 +152,18 @@ void exchange(unsigned mask, void *value, size_t n, unsigned from, const char *s
         memcpy(value, &slots[parity][first + from], n);
 }
 
+unsigned ballot(unsigned mask, int yes, const char *site)
+{
+    const unsigned parity = warp_epochs[now.warp] & 1, first = now.warp * 32;
+    unsigned lanes = 0;
+    uint64_t mine = yes != 0;
+    exchange(mask, &mine, sizeof mine, now.lane, site);
+    for (unsigned lane = 0; lane < 32; lane++)
+        if (mask >> lane & 1 && slots[parity][first + lane])
+            lanes |= 1u << lane;
+    return lanes;
+}
+
 static void describe_stuck(unsigned a, unsigned b, const char *barrier)
 {
     char text[512];

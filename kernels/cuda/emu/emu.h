@@ -7,7 +7,7 @@
  *
  *   __syncthreads     all threads of the block, at one place in the source; a thread that has
  *                     ended or waits elsewhere is an error
- *   __shfl_*_sync     rendezvous of the lanes named in the mask, all at one place
+ *   __shfl_xor_sync, __ballot_sync   rendezvous of the lanes named in the mask, at one place
  *   LK_SHARED         arrays whose elements know who touched them last: an index outside, a read
  *                     of what nobody wrote, and an access without a barrier to another thread's
  *                     access in between are errors
@@ -72,6 +72,9 @@ extern place now;
 void block_barrier(const char *site);
 /* Give n <= 8 bytes to the other lanes of mask and take those of lane `from`. */
 void exchange(unsigned mask, void *value, size_t n, unsigned from, const char *site);
+
+/* The lanes of mask for which `yes` holds. */
+unsigned ballot(unsigned mask, int yes, const char *site);
 
 LK_CHECKED lk_status launch(const char *name, dim3 grid, dim3 block, void (*thread)(void *),
                             void *context);
@@ -181,6 +184,12 @@ template <class T, size_t N> struct shared<T[N]> {
 #define __syncthreads() emu::block_barrier(LK_EMU_SITE)
 #define __shfl_xor_sync(mask, value, by)                                                           \
     emu::shuffle((mask), (value), emu::now.lane ^ (unsigned)(by), LK_EMU_SITE)
+
+#define LK_UNROLL
+#define LK_UNROLL_4
+
+#define __ballot_sync(mask, yes) emu::ballot((mask), (yes), LK_EMU_SITE)
+#define __ffs(x)                 __builtin_ffs(x)
 
 #define LK_SHARED(type_, name, dims) static typename emu::shared<type_ dims>::type name
 
