@@ -12,6 +12,10 @@
 #include "kernels/ops.h"
 #include "kernels/params.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define LK_MAX_IN  10
 #define LK_MAX_OUT 4
 
@@ -198,6 +202,8 @@ struct lk_backend {
     /* Execute the calls in order; check != 0: look at every output. */
     lk_status (*run)(lk_call *calls, int n_calls, int check);
     const struct lk_optim_kernels *optim; /* NULL: cannot train there */
+    /* Until everything asked for is done; NULL: it is when the functions above return. */
+    lk_status (*wait)(void);
 };
 
 struct lk_graph {
@@ -233,5 +239,9 @@ const char *lk_call_value_name(const lk_call *c, int out, char *text, size_t n);
 
 /* plan.c: places every value; fills stats and the data pointers. */
 lk_status lk_graph_plan(lk_graph *g, const size_t *work_bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* LK_GRAPH_IMPL_H */

@@ -6,6 +6,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Pieces are cut at multiples of this, which also fixes the order of every sum. */
 #define LK_OPTIM_PIECE 16384
 
@@ -36,5 +40,9 @@ typedef struct lk_optim_kernels {
 } lk_optim_kernels;
 
 extern const lk_optim_kernels lk_cpu_optim;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* LK_OPTIM_IMPL_H */

@@ -5,11 +5,17 @@
  *   bf16        at most twice the error of a plain evaluation in bf16, plus a floor of half a
  *               rounding step for results that a plain evaluation happens to hit
  *   threads     1 and 2 threads give equal bits
+ *   CUDA        our own kernels in the emulator, and the backend where there is a GPU, by the
+ *               rules of f32 and bf16 above
  *
  * The scalar differentiated is sum w y with fixed random w.  An operation without a case fails. */
 #include "tests/check.h"
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
+#ifdef LK_TEST_CUDA
+#include "kernels/cuda/libraries.h"
+#endif
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 #include "kernels/thread.h"
@@ -211,12 +217,13 @@ static double distance(const double *a, const double *b, int64_t n)
     return s > 0 ? sqrt(d / s) : sqrt(d);
 }
 
-static void check_backend(const op_case *c, lk_dtype dtype)
+static void check_backend(const op_case *c, const lk_backend *backend, const char *name,
+                          lk_dtype dtype)
 {
     instance exact, plain, ours;
     build(&exact, c, lk_backend_reference(), dtype);
     build(&plain, c, lk_backend_rounded(), dtype);
-    build(&ours, c, lk_backend_cpu(), dtype);
+    build(&ours, c, backend, dtype);
     set_inputs(&exact);
     set_inputs(&plain);
     set_inputs(&ours);
@@ -231,8 +238,8 @@ static void check_backend(const op_case *c, lk_dtype dtype)
             const double bar = dtype == LK_F32 ? 2e-6 + 2 * plain_err : 2 * plain_err + 0x1p-9;
             if (!(err <= bar))
                 fail_msg("%s %s (%s, %s) result %d: error %.3g, plain evaluation %.3g",
-                         lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype),
-                         lk_cpu_level_name(lk_cpu_level_now()), i, err, plain_err);
+                         lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype), name, i, err,
+                         plain_err);
         }
         lk_free(e);
         lk_free(p);
@@ -271,6 +278,31 @@ static void check_threads(const op_case *c, lk_dtype dtype)
         lk_free(one[i]);
 }
 
+/* Emulated threads and blocks forwards and backwards. */
+static void check_order(const op_case *c, lk_dtype dtype)
+{
+    instance forwards, backwards;
+    build(&forwards, c, lk_backend_emulated(), dtype);
+    build(&backwards, c, lk_backend_emulated(), dtype);
+    set_inputs(&forwards);
+    set_inputs(&backwards);
+    CHECK_OK(lk_graph_run(forwards.b.g, 1));
+    lk_emu_reverse(1);
+    CHECK_OK(lk_graph_run(backwards.b.g, 1));
+    lk_emu_reverse(0);
+    for (int i = 0; i < forwards.n_results; i++) {
+        int64_t n = 0;
+        double *f = result(&forwards, i, &n), *b = result(&backwards, i, &n);
+        if (f && memcmp(f, b, (size_t)n * sizeof *f) != 0)
+            fail_msg("%s %s (%s): result %d depends on the order of threads",
+                     lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype), i);
+        lk_free(f);
+        lk_free(b);
+    }
+    lk_graph_free(&forwards.b.g);
+    lk_graph_free(&backwards.b.g);
+}
+
 static void test_every_operation_has_a_case(void **state)
 {
     char seen[LK_N_OPS] = {0};
@@ -296,6 +328,35 @@ static void test_gradients(void **state)
         check_gradients(&op_cases[i]);
 }
 
+/* Operations of a case for which there is no CUDA kernel are named once. */
+static int lacks_kernel(const op_case *c)
+{
+    static char told[LK_N_OPS];
+    instance t;
+    int lacks = 0;
+    build(&t, c, lk_backend_reference(), LK_F32);
+    for (size_t k = 0; k < t.b.g->n_nodes; k++) {
+        const lk_op op = t.b.g->nodes[k].op;
+        if (lk_backend_emulated_has(op))
+            continue;
+        lacks = 1;
+        if (!told[op]++)
+            print_message("no CUDA kernel: %s\n", lk_op_get(op)->name);
+    }
+    lk_graph_free(&t.b.g);
+    return lacks;
+}
+
+static void check_all(const lk_backend *backend, const char *name)
+{
+    for (int i = 0; i < n_op_cases; i++) {
+        if (backend != lk_backend_cpu() && lacks_kernel(&op_cases[i]))
+            continue;
+        check_backend(&op_cases[i], backend, name, LK_F32);
+        check_backend(&op_cases[i], backend, name, LK_BF16);
+    }
+}
+
 static void test_levels(void **state)
 {
     (void)state;
@@ -306,10 +367,7 @@ static void test_levels(void **state)
                           lk_cpu_level_name((lk_cpu_level)level));
             continue;
         }
-        for (int i = 0; i < n_op_cases; i++) {
-            check_backend(&op_cases[i], LK_F32);
-            check_backend(&op_cases[i], LK_BF16);
-        }
+        check_all(lk_backend_cpu(), lk_cpu_level_name((lk_cpu_level)level));
     }
     CHECK_OK(lk_cpu_level_set(lk_cpu_level_best()));
 }
@@ -322,6 +380,93 @@ static void test_own_products(void **state)
     test_levels(NULL);
     lk_cpu_use_onednn(1);
 }
+
+/* Our own CUDA kernels, in the emulator; threads and blocks in either order give equal bits. */
+static void test_cuda_emulated(void **state)
+{
+    (void)state;
+    check_all(lk_backend_emulated(), "cuda emulated");
+    for (int i = 0; i < n_op_cases; i++) {
+        if (lacks_kernel(&op_cases[i]))
+            continue;
+        check_order(&op_cases[i], LK_F32);
+        check_order(&op_cases[i], LK_BF16);
+    }
+}
+
+/* The first run is launched call by call, the second captured, the third replayed. */
+static void check_replay(const op_case *c, const lk_backend *backend, lk_dtype dtype)
+{
+    double *first[MAX_RESULTS] = {0};
+    instance t;
+    build(&t, c, backend, dtype);
+    set_inputs(&t);
+    for (int run = 0; run < 3; run++) {
+        CHECK_OK(lk_graph_run(t.b.g, 1));
+        for (int i = 0; i < t.n_results; i++) {
+            int64_t n = 0;
+            double *x = result(&t, i, &n);
+            if (run == 0) {
+                first[i] = x;
+                continue;
+            }
+            if (x && memcmp(x, first[i], (size_t)n * sizeof *x) != 0)
+                fail_msg("%s %s (%s): result %d changes in run %d", lk_op_get(c->op)->name, c->name,
+                         lk_dtype_name(dtype), i, run);
+            lk_free(x);
+        }
+    }
+    for (int i = 0; i < MAX_RESULTS; i++)
+        lk_free(first[i]);
+    lk_graph_free(&t.b.g);
+}
+
+/* The backend itself, where there is a GPU: with NVIDIA's libraries, and with our kernels alone. */
+static void test_cuda(void **state)
+{
+    const lk_backend *cuda;
+    (void)state;
+    if (lk_backend_cuda(&cuda) != LK_OK) {
+        print_message("skipped: %s\n", lk_error_text());
+        lk_error_clear();
+        return;
+    }
+    for (int libraries = 1; libraries >= 0; libraries--) {
+        lk_cuda_use_libraries(libraries);
+        check_all(cuda, libraries ? "cuda" : "cuda, own kernels");
+        for (int i = 0; i < n_op_cases; i++) {
+            if (lacks_kernel(&op_cases[i]))
+                continue;
+            check_replay(&op_cases[i], cuda, LK_F32);
+            check_replay(&op_cases[i], cuda, LK_BF16);
+        }
+    }
+    lk_cuda_use_libraries(1);
+}
+
+#ifdef LK_TEST_CUDA
+/* The installed libraries have what we call, and cuDNN takes our descriptions of convolutions;
+ * that much needs no GPU. */
+static void test_cuda_libraries(void **state)
+{
+    (void)state;
+    if (lk_cuda_blas_symbols() != LK_OK || lk_cuda_dnn_symbols() != LK_OK) {
+        print_message("skipped: %s\n", lk_error_text());
+        lk_error_clear();
+        return;
+    }
+    for (int i = 0; i < n_op_cases; i++) {
+        instance t;
+        build(&t, &op_cases[i], lk_backend_cpu(), LK_BF16);
+        for (size_t k = 0; k < t.b.g->n_calls; k++) {
+            const lk_op op = t.b.g->calls[k].node->op;
+            if (op == LK_OP_CONV || op == LK_OP_CONV_DX || op == LK_OP_CONV_DW)
+                CHECK_OK(lk_cuda_dnn_try(&t.b.g->calls[k]));
+        }
+        lk_graph_free(&t.b.g);
+    }
+}
+#endif
 
 static void test_threads(void **state)
 {
@@ -342,6 +487,11 @@ int main(void)
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_own_products),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_cuda_emulated),
+        cmocka_unit_test(test_cuda),
+#ifdef LK_TEST_CUDA
+        cmocka_unit_test(test_cuda_libraries),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "tests/check.h"
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/mem.h"
 #include "kernels/optim.h"
 #include "kernels/rng.h"
@@ -94,11 +95,11 @@ static void six_steps_agree_with_pytorch(void **state)
 #define N_PARAMS 7
 static const int64_t sizes[N_PARAMS] = {1, 40000, 3, 0, 1100000, 17, 16384};
 
-static lk_status make_store(lk_params **p)
+static lk_status make_store_on(lk_params **p, const lk_backend *backend)
 {
     lk_status st = LK_OK;
     int index;
-    LK_TRY(lk_params_new(p, NULL, 3));
+    LK_TRY(lk_params_new(p, backend, 3));
     for (int i = 0; i < N_PARAMS; i++) {
         char name[16];
         sprintf(name, "%c%d", i % 3 ? 'g' : 'd', i);
@@ -109,13 +110,29 @@ done:
     return st;
 }
 
+static lk_status make_store(lk_params **p)
+{
+    return make_store_on(p, NULL);
+}
+
 static void set_gradients(lk_params *p, int step)
 {
     for (int i = 0; i < N_PARAMS; i++) {
-        float *g = lk_params_data(p, i, LK_GRAD);
+        float *g;
+        CHECK_OK(LK_NEW_ARRAY(&g, sizes[i]));
         for (int64_t k = 0; k < sizes[i]; k++)
             g[k] = lk_rng_uniform((uint64_t)step, (uint64_t)i, (uint64_t)k) - 0.4f;
+        CHECK_OK(lk_params_write(p, i, LK_GRAD, LK_F32, g));
+        lk_free(g);
     }
+}
+
+static float *numbers(const lk_params *p, int i, lk_slot slot)
+{
+    float *x;
+    CHECK_OK(LK_NEW_ARRAY(&x, sizes[i]));
+    CHECK_OK(lk_params_read(p, i, slot, LK_F32, x));
+    return x;
 }
 
 static int only_g(const char *name, const lk_shape *shape)
@@ -124,57 +141,73 @@ static int only_g(const char *name, const lk_shape *shape)
     return name[0] == 'g';
 }
 
-static void every_level_agrees_with_the_definition(void **state)
+static void agrees_with_the_definition(const lk_backend *backend, const char *what)
 {
     enum { STEPS = 3 };
     const double rate = 0.01, scale = 0.5, decay = 0.2, b1 = 0.8, b2 = 0.9, eps = 1e-3;
-    (void)state;
-    for (int level = 0; level < LK_N_CPU_LEVELS; level++) {
-        lk_params *p = NULL, *start = NULL;
-        lk_optim *o = NULL;
-        double norm = 0, sum = 0;
-        if (lk_cpu_level_set((lk_cpu_level)level) != LK_OK)
-            continue;
-        CHECK_OK(make_store(&p));
-        CHECK_OK(make_store(&start));
-        CHECK_OK(lk_optim_new(&o, p,
-                              &(lk_optim_config){.beta1 = b1,
-                                                 .beta2 = b2,
-                                                 .eps = eps,
-                                                 .decay = decay,
-                                                 .average = 0.2,
-                                                 .trains = only_g}));
-        for (int s = 0; s < STEPS; s++) {
-            set_gradients(p, s);
-            CHECK_OK(lk_optim_norm(o, &norm));
-            CHECK_OK(lk_optim_step(o, s, rate, scale));
-        }
-        for (int i = 0; i < N_PARAMS; i++)
-            for (int64_t k = 0; k < sizes[i]; k++) {
-                const double x0 = lk_params_data(start, i, LK_VALUE)[k];
-                double x = x0, m = 0, v = 0, a = x0;
-                for (int s = 0; s < STEPS && i % 3; s++) {
-                    const double g0 = lk_rng_uniform((uint64_t)s, (uint64_t)i, (uint64_t)k) - 0.4f;
-                    const double g = scale * g0, t = s + 1, d = fmin(0.2, t / (9 + t));
-                    m = b1 * m + (1 - b1) * g;
-                    v = b2 * v + (1 - b2) * g * g;
-                    x = x * (1 - (i % 2 ? rate * decay : 0)) -
-                        rate * (m / (1 - pow(b1, t))) / (sqrt(v / (1 - pow(b2, t))) + eps);
-                    a += (1 - d) * (x - a);
-                    sum += s == STEPS - 1 ? g0 * g0 : 0;
-                }
-                if (!(fabs(lk_params_data(p, i, LK_VALUE)[k] - x) <= 1e-6 * (1 + fabs(x))) ||
-                    !(fabs(lk_params_data(p, i, LK_AVERAGE)[k] - a) <= 1e-6 * (1 + fabs(a))))
-                    fail_msg("%s: parameter %d, number %lld is %.9g, not %.9g",
-                             lk_cpu_level_name((lk_cpu_level)level), i, (long long)k,
-                             (double)lk_params_data(p, i, LK_VALUE)[k], x);
-            }
-        CHECK_CLOSE(norm, sqrt(sum), 1e-9 * norm);
-        lk_optim_free(&o);
-        lk_params_free(&p);
-        lk_params_free(&start);
+    const lk_optim_config config = {
+        .beta1 = b1, .beta2 = b2, .eps = eps, .decay = decay, .average = 0.2, .trains = only_g};
+    lk_params *p = NULL;
+    lk_optim *o = NULL;
+    float *start[N_PARAMS];
+    double norm = 0, sum = 0;
+    CHECK_OK(make_store_on(&p, backend));
+    for (int i = 0; i < N_PARAMS; i++)
+        start[i] = numbers(p, i, LK_VALUE);
+    CHECK_OK(lk_optim_new(&o, p, &config));
+    for (int s = 0; s < STEPS; s++) {
+        set_gradients(p, s);
+        CHECK_OK(lk_optim_norm(o, &norm));
+        CHECK_OK(lk_optim_step(o, s, rate, scale));
     }
+    for (int i = 0; i < N_PARAMS; i++) {
+        float *value = numbers(p, i, LK_VALUE), *average = numbers(p, i, LK_AVERAGE);
+        for (int64_t k = 0; k < sizes[i]; k++) {
+            const double x0 = start[i][k];
+            double x = x0, m = 0, v = 0, a = x0;
+            for (int s = 0; s < STEPS && i % 3; s++) {
+                const double g0 = lk_rng_uniform((uint64_t)s, (uint64_t)i, (uint64_t)k) - 0.4f;
+                const double g = scale * g0, t = s + 1, d = fmin(0.2, t / (9 + t));
+                m = b1 * m + (1 - b1) * g;
+                v = b2 * v + (1 - b2) * g * g;
+                x = x * (1 - (i % 2 ? rate * decay : 0)) -
+                    rate * (m / (1 - pow(b1, t))) / (sqrt(v / (1 - pow(b2, t))) + eps);
+                a += (1 - d) * (x - a);
+                sum += s == STEPS - 1 ? g0 * g0 : 0;
+            }
+            if (!(fabs(value[k] - x) <= 1e-6 * (1 + fabs(x))) ||
+                !(fabs(average[k] - a) <= 1e-6 * (1 + fabs(a))))
+                fail_msg("%s: parameter %d, number %lld is %.9g, not %.9g", what, i, (long long)k,
+                         (double)value[k], x);
+        }
+        lk_free(value);
+        lk_free(average);
+        lk_free(start[i]);
+    }
+    CHECK_CLOSE(norm, sqrt(sum), 1e-9 * norm);
+    lk_optim_free(&o);
+    lk_params_free(&p);
+}
+
+static void every_level_agrees_with_the_definition(void **state)
+{
+    (void)state;
+    for (int level = 0; level < LK_N_CPU_LEVELS; level++)
+        if (lk_cpu_level_set((lk_cpu_level)level) == LK_OK)
+            agrees_with_the_definition(lk_backend_cpu(), lk_cpu_level_name((lk_cpu_level)level));
     CHECK_OK(lk_cpu_level_set(lk_cpu_level_best()));
+}
+
+static void cuda_agrees_with_the_definition(void **state)
+{
+    const lk_backend *cuda;
+    (void)state;
+    agrees_with_the_definition(lk_backend_emulated(), "cuda emulated");
+    if (lk_backend_cuda(&cuda) == LK_OK)
+        agrees_with_the_definition(cuda, "cuda");
+    else
+        print_message("cuda: skipped: %s\n", lk_error_text());
+    lk_error_clear();
 }
 
 /* Threads and shares change nothing, to the bit: rank 0 and 1 of two do what one does alone. */
@@ -264,6 +297,7 @@ int main(void)
         cmocka_unit_test(schedules_rise_hold_and_fall),
         cmocka_unit_test(six_steps_agree_with_pytorch),
         cmocka_unit_test(every_level_agrees_with_the_definition),
+        cmocka_unit_test(cuda_agrees_with_the_definition),
         cmocka_unit_test(threads_and_shares_change_nothing),
         cmocka_unit_test(bad_settings_and_lost_memory_are_reported),
     };

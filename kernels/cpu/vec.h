@@ -3,12 +3,13 @@
  *
  * Errors of the functions against the exact value, over the stated range, in units in the last
  * place of f32: exp 1.5, log 1.5 (positive normal numbers), tanh 2.5, normal tail absolute 2e-7 and
- * relative 1.2e-5 (|x| < 12.5), sin and cos 2 (absolute 1.2e-7, |x| < 1e4).
+ * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.
  */
 #ifndef LK_CPU_VEC_H
 #define LK_CPU_VEC_H
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/sine.h"
 
 #include <math.h>
 
@@ -184,30 +185,6 @@ static inline float lk_normal_tail(float x, float *bell)
     p = p * t + 1.359387896e-1f;
     *bell = lk_expf(-0.5f * x * x);
     return p * t * *bell;
-}
-
-/* sin and cos after taking off multiples of pi / 2 in three parts (Cody, Waite). */
-static inline float lk_sinf_quarter(float x, int32_t shift)
-{
-    const float n = __builtin_rintf(x * 0.636619772f);
-    const int32_t q = (int32_t)n + shift;
-    float r = x - n * 1.5703125f, z, s, c, y;
-    r = r - n * 4.83751296997e-4f;
-    r = r - n * 7.54978995489e-8f;
-    z = r * r;
-    s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
-    c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z -
-        0.5f * z + 1.0f;
-    y = q & 1 ? c : s;
-    return q & 2 ? -y : y;
-}
-static inline float lk_sinf(float x)
-{
-    return lk_sinf_quarter(x, 0);
-}
-static inline float lk_cosf(float x)
-{
-    return lk_sinf_quarter(x, 1);
 }
 
 #endif /* LK_CPU_VEC_H */

@@ -153,17 +153,6 @@ lk_var lk_div(lk_graph *g, lk_var a, lk_var b)
 
 /* ---- unary ---- */
 
-static double gelu_tanh(double x)
-{
-    return 0.5 * x * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
-}
-
-static double gelu_tanh_slope(double x)
-{
-    const double t = tanh(0.79788456080286536 * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.79788456080286536 * (1 + 3 * 0.044715 * x * x);
-}
-
 static double unary_f(lk_unary_kind kind, double x, double a, double b)
 {
     switch (kind) {

@@ -6,6 +6,10 @@
 
 #include <math.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 static inline int lk_is_float(lk_dtype t)
 {
     return t == LK_F32 || t == LK_BF16 || t == LK_F64;
@@ -111,5 +115,9 @@ uint32_t lk_dropout_bound(const lk_call *c);
 
 /* Fail the record with a sentence about the operands' shapes. */
 lk_status lk_bad_shapes(const lk_call *c, const char *what);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* LK_OPS_IMPL_H */
