@@ -63,7 +63,8 @@ typedef struct lk_reference {
     const lk_flick *beats;
     int64_t n_downbeats;
     const lk_flick *downbeats;
-    const lk_features *track; /* features of a reference clip, for beat coverage */
+    const lk_features
+        *track; /* features of a reference clip; its picture only with LK_NEED_TRACK */
     bool has_face;
     lk_box face;
 } lk_reference;
@@ -77,9 +78,10 @@ enum {
     LK_NEED_MOTION = 4,  /* video features */
     LK_NEED_ONSET = 8,   /* audio features */
     LK_NEED_FRAMES = 16, /* push_frame is to be called */
-    LK_NEED_PCM = 32,  /* push_pcm is to be called, as the clip has it; kernels/resample.h helps */
-    LK_NEED_MEL = 64,  /* audio features with the mel spectrogram kept */
-    LK_NEED_GRID = 128 /* video features with the motion grid kept */
+    LK_NEED_PCM = 32,   /* push_pcm is to be called, as the clip has it; kernels/resample.h helps */
+    LK_NEED_MEL = 64,   /* audio features with the mel spectrogram kept */
+    LK_NEED_GRID = 128, /* video features with the motion grid kept */
+    LK_NEED_TRACK = 256 /* the features of a reference clip's picture, where one is given */
 };
 
 typedef struct lk_metric {

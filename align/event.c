@@ -88,6 +88,7 @@ static lk_status emit_curves(const lk_features *f, const lk_onset_list *onsets,
     const lk_video_features *v = &f->video;
     int64_t most = v->n > onsets->n ? v->n : onsets->n;
     most = most > n_picture ? most : n_picture;
+    most = most > v->n_hits ? most : v->n_hits;
     LK_TRY(LK_NEW_ARRAY(&t, most + 1));
     for (int64_t k = 0; k < v->n; k++)
         t[k] = lk_flick_to_s(v->spans[k].start);
@@ -98,6 +99,9 @@ static lk_status emit_curves(const lk_features *f, const lk_onset_list *onsets,
     LK_TRY(sink->marks(sink->user, "event.onsets", onsets->n, t));
     const int64_t n_peaks = lk_picture_peaks(picture, n_picture, frame_s, t);
     LK_TRY(sink->marks(sink->user, "event.motion_peaks", n_peaks, t));
+    for (int64_t i = 0; i < v->n_hits; i++)
+        t[i] = v->hits[i].t_s;
+    LK_TRY(sink->marks(sink->user, "event.hits", v->n_hits, t));
     if (r->n_lags > 0)
         LK_TRY(
             sink->lag_curve(sink->user, "event.coincidence", r->n_lags, r->lag_axis_ms, r->curve));
@@ -258,7 +262,15 @@ static lk_status finish(void *state, const lk_features *f, const lk_reference *r
     const double start =
         lk_flick_to_s(video.start < f->audio.span.start ? video.start : f->audio.span.start);
     const double end = lk_flick_to_s(video.end > f->audio.span.end ? video.end : f->audio.span.end);
-    LK_TRY(lk_lag_estimate(sound, onsets.n, picture, n_picture, start, end, &o, &r));
+    const lk_lag_input in = {.n_sound = onsets.n,
+                             .n_picture = n_picture,
+                             .n_hits = f->video.n_hits,
+                             .sound = sound,
+                             .picture = picture,
+                             .hits = f->video.hits,
+                             .start_s = start,
+                             .end_s = end};
+    LK_TRY(lk_lag_estimate(&in, &o, &r));
     LK_TRY(emit_curves(f, &onsets, picture, n_picture, frame_s, &r, sink));
     if (onsets.n == 0) {
         st = abstain_from_lag("no sudden sound found (silent or steady)", sink);

@@ -14,6 +14,7 @@
 #ifndef LK_FEATURES_H
 #define LK_FEATURES_H
 
+#include "align/hits.h"
 #include "kernels/view.h"
 
 #include <stdbool.h>
@@ -50,6 +51,8 @@ typedef struct lk_video_features {
     float *impact; /* [n] sudden loss of motion at spans[k].start, >= 0 (see video_features.c) */
     float *camera; /* [n, 2] global motion, picture heights per second */
     uint8_t *cut;  /* [n] 1: frame k begins a new shot */
+    int64_t n_hits;
+    lk_hit *hits;       /* [n_hits] sorted by time: when things were hit, where that can be told */
     int grid_w, grid_h; /* 0 unless asked for */
     float *grid;        /* [n, grid_h, grid_w] mean |difference| per cell */
 } lk_video_features;

@@ -20,6 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CENTROID_ERROR 0.25 /* of the kernel: error of an instant without a hit */
+#define PAIR_ERROR_MS  1.0  /* of the sound's instant, and of what no sigma knows */
+
 static int64_t first_at_or_after(const lk_pulse *p, int64_t n, double t)
 {
     int64_t lo = 0, hi = n;
@@ -89,26 +92,62 @@ done:
 
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
-/* Lag of one onset near a common lag: three mean-shift steps over the picture's pulses. */
-static bool pair_of_onset(const lk_lag_trains *t, const lk_pulse *onset, double lag_ms,
-                          double reach_ms, lk_lag_pair *pair)
+/* Centroid of the picture's pulses around an instant: three mean-shift steps.  False when there
+ * are none. */
+static bool centroid_near(const lk_lag_trains *t, double reach_s, double *centre, double *mass)
 {
-    double centre = onset->t_s - lag_ms / 1e3, mass = 0;
     for (int step = 0; step < 3; step++) {
-        const double reach_s = reach_ms / 1e3;
         double sum = 0;
-        mass = 0;
-        int64_t k = first_at_or_after(t->picture, t->n_picture, centre - reach_s);
-        for (; k < t->n_picture && t->picture[k].t_s <= centre + reach_s; k++) {
-            mass += t->picture[k].weight;
+        *mass = 0;
+        int64_t k = first_at_or_after(t->picture, t->n_picture, *centre - reach_s);
+        for (; k < t->n_picture && t->picture[k].t_s <= *centre + reach_s; k++) {
+            *mass += t->picture[k].weight;
             sum += t->picture[k].weight * t->picture[k].t_s;
         }
-        if (!(mass > 0))
+        if (!(*mass > 0))
             return false;
-        centre = sum / mass;
+        *centre = sum / *mass;
     }
+    return true;
+}
+
+/* The hit that an onset expected at `centre` most likely belongs to, NULL when none is in reach. */
+static const lk_hit *hit_near(const lk_lag_trains *t, double reach_s, double kernel_s,
+                              double centre)
+{
+    const lk_hit *best = NULL;
+    double most = 0;
+    int64_t lo = 0, hi = t->n_hits;
+    while (lo < hi) {
+        const int64_t mid = lo + (hi - lo) / 2;
+        if (t->hits[mid].t_s < centre - reach_s)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (; lo < t->n_hits && t->hits[lo].t_s <= centre + reach_s; lo++) {
+        const double x = (t->hits[lo].t_s - centre) / kernel_s;
+        const double likely = sqrt((double)t->hits[lo].weight) * exp(-0.5 * x * x);
+        if (likely > most) {
+            most = likely;
+            best = &t->hits[lo];
+        }
+    }
+    return best;
+}
+
+/* Lag of one onset near a common lag. */
+static bool pair_of_onset(const lk_lag_trains *t, const lk_pulse *onset, double lag_ms,
+                          double kernel_ms, lk_lag_pair *pair)
+{
+    const double reach_ms = 2 * kernel_ms, expected = onset->t_s - lag_ms / 1e3;
+    double centre = expected, mass = 0;
+    if (!centroid_near(t, reach_ms / 1e3, &centre, &mass))
+        return false;
+    const lk_hit *hit = hit_near(t, reach_ms / 1e3, kernel_ms / 1e3, expected);
     pair->t_s = onset->t_s;
-    pair->lag_ms = (onset->t_s - centre) * 1e3;
+    pair->lag_ms = (onset->t_s - (hit ? hit->t_s : centre)) * 1e3;
+    pair->sigma_ms = hit ? (double)hit->sigma_ms : CENTROID_ERROR * kernel_ms;
     pair->weight = onset->weight * mass;
     return fabs(pair->lag_ms - lag_ms) <= 1.5 * reach_ms;
 }
@@ -126,14 +165,14 @@ static double path_at(const lk_lag_result *r, double t_s)
     return r->window_lag_ms[i] + part * (r->window_lag_ms[i + 1] - r->window_lag_ms[i]);
 }
 
-static lk_status collect_pairs(const lk_lag_trains *t, double reach_ms, lk_lag_result *r)
+static lk_status collect_pairs(const lk_lag_trains *t, double kernel_ms, lk_lag_result *r)
 {
     lk_status st = LK_OK;
     LK_TRY(LK_NEW_ARRAY(&r->pair, t->n_sound));
     r->n_pairs = 0;
     for (int64_t j = 0; j < t->n_sound; j++) {
         const double lag = path_at(r, t->sound[j].t_s);
-        if (pair_of_onset(t, &t->sound[j], lag, reach_ms, &r->pair[r->n_pairs]))
+        if (pair_of_onset(t, &t->sound[j], lag, kernel_ms, &r->pair[r->n_pairs]))
             r->n_pairs++;
     }
 done:
@@ -146,6 +185,12 @@ typedef struct pair_set {
     double scale_ms;
 } pair_set;
 
+/* How much a pair counts: the coincidence behind it over the variance of its lag. */
+static double pair_precision(const lk_lag_pair *p)
+{
+    return sqrt(p->weight) / (p->sigma_ms * p->sigma_ms + PAIR_ERROR_MS * PAIR_ERROR_MS);
+}
+
 /* Weighted median, then one weighted mean with Huber weights around it. */
 static double robust_lag(const int64_t *index, int64_t n, void *user)
 {
@@ -153,7 +198,7 @@ static double robust_lag(const int64_t *index, int64_t n, void *user)
     double sum = 0, mass = 0;
     for (int64_t i = 0; i < n; i++) {
         s->value[i] = s->pair[index[i]].lag_ms;
-        s->weight[i] = s->pair[index[i]].weight;
+        s->weight[i] = pair_precision(&s->pair[index[i]]);
     }
     const double middle = lk_weighted_median(s->value, s->weight, n);
     for (int64_t i = 0; i < n; i++) {
@@ -165,39 +210,52 @@ static double robust_lag(const int64_t *index, int64_t n, void *user)
     return mass > 0 ? sum / mass : NAN;
 }
 
-/* Iteratively reweighted line through (t, lag); slope in ms per s = 1000 ppm. */
+/* One weighted line through (t, lag), pairs far from the old line counting less. */
+static bool improve_line(const pair_set *s, const int64_t *index, int64_t n, double scale_ms,
+                         double *level, double *slope)
+{
+    double w = 0, mt = 0, ml = 0, tt = 0, tl = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t i = 0; i < n; i++) {
+            const lk_lag_pair *p = &s->pair[index[i]];
+            const double x = (p->lag_ms - *level - *slope * p->t_s) / scale_ms;
+            const double wi = pair_precision(p) / (isnan(x) ? 1 : (1 + x * x) * (1 + x * x));
+            if (pass == 0) {
+                w += wi;
+                mt += wi * p->t_s;
+                ml += wi * p->lag_ms;
+            } else {
+                tt += wi * (p->t_s - mt) * (p->t_s - mt);
+                tl += wi * (p->t_s - mt) * (p->lag_ms - ml);
+            }
+        }
+        if (pass == 0) {
+            mt /= w;
+            ml /= w;
+        }
+    }
+    *slope = tl / tt;
+    *level = ml - *slope * mt;
+    return w > 0 && tt > 0;
+}
+
+/* Line through (t, lag) with a bounded say of each pair, in ms per s = 1000 ppm.  The scale beyond
+ * which a pair is taken for a wrong one shrinks to what the pairs themselves scatter. */
 static double robust_slope(const int64_t *index, int64_t n, void *user)
 {
     const pair_set *s = user;
-    double slope = 0, level = NAN;
-    for (int round = 0; round < 12; round++) {
-        double w = 0, mt = 0, ml = 0, tt = 0, tl = 0;
-        for (int pass = 0; pass < 2; pass++) {
-            for (int64_t i = 0; i < n; i++) {
-                const lk_lag_pair *p = &s->pair[index[i]];
-                const double e = isnan(level) ? 0 : fabs(p->lag_ms - level - slope * p->t_s);
-                const double x = e / s->scale_ms;
-                const double wi = p->weight / (1 + x * x);
-                if (pass == 0) {
-                    w += wi;
-                    mt += wi * p->t_s;
-                    ml += wi * p->lag_ms;
-                } else {
-                    tt += wi * (p->t_s - mt) * (p->t_s - mt);
-                    tl += wi * (p->t_s - mt) * (p->lag_ms - ml);
-                }
-            }
-            if (pass == 0) {
-                if (!(w > 0))
-                    return NAN;
-                mt /= w;
-                ml /= w;
-            }
-        }
-        if (!(tt > 0))
+    double slope = 0, level = NAN, scale = s->scale_ms;
+    for (int round = 0; round < 16; round++) {
+        if (!improve_line(s, index, n, scale, &level, &slope))
             return NAN;
-        slope = tl / tt;
-        level = ml - slope * mt;
+        for (int64_t i = 0; i < n; i++) {
+            const lk_lag_pair *p = &s->pair[index[i]];
+            s->value[i] = fabs(p->lag_ms - level - slope * p->t_s);
+            s->weight[i] = pair_precision(p);
+        }
+        const double scatter = lk_weighted_median(s->value, s->weight, n);
+        scale = fmin(fmax(0.7 * scale, 4 * scatter), s->scale_ms);
+        scale = fmax(scale, 2 * PAIR_ERROR_MS);
     }
     return slope * 1e3;
 }
@@ -440,26 +498,24 @@ done:
     return st;
 }
 
-lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse *picture,
-                          int64_t n_picture, double start_s, double end_s, const lk_lag_options *o,
-                          lk_lag_result *r)
+lk_status lk_lag_estimate(const lk_lag_input *in, const lk_lag_options *o, lk_lag_result *r)
 {
     lk_status st = LK_OK;
     float *histogram = NULL;
-    lk_lag_trains t = {sound,
-                       picture,
-                       n_sound,
-                       n_picture,
-                       start_s,
-                       end_s - start_s,
-                       2 * (int64_t)ceil(o->max_lag_ms / BIN_MS) + 1,
-                       0,
-                       NULL};
+    lk_lag_trains t = {.sound = in->sound,
+                       .picture = in->picture,
+                       .hits = in->hits,
+                       .n_sound = in->n_sound,
+                       .n_picture = in->n_picture,
+                       .n_hits = in->n_hits,
+                       .start_s = in->start_s,
+                       .length_s = in->end_s - in->start_s,
+                       .n_lags = 2 * (int64_t)ceil(o->max_lag_ms / BIN_MS) + 1};
     memset(r, 0, sizeof *r);
     r->lag_ms = r->lo = r->hi = r->drift_ppm = r->drift_lo = r->drift_hi = NAN;
     r->change_s = r->change_ms = r->rival_ms = NAN;
     r->p = 1;
-    if (n_sound == 0 || n_picture == 0 || !(t.length_s > 0))
+    if (t.n_sound == 0 || t.n_picture == 0 || !(t.length_s > 0))
         return LK_OK;
     r->n_lags = t.n_lags;
     LK_TRY(make_kernel(&t, o->kernel_ms));
@@ -468,8 +524,8 @@ lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse
     LK_TRY(LK_NEW_ARRAY(&r->lag_axis_ms, t.n_lags));
     for (int64_t i = 0; i < t.n_lags; i++)
         r->lag_axis_ms[i] = (double)(i - t.n_lags / 2) * BIN_MS;
-    for (int64_t j = 0; j < n_sound; j++)
-        lk_lag_add_pairs(&t, sound[j].t_s, sound[j].weight, histogram);
+    for (int64_t j = 0; j < t.n_sound; j++)
+        lk_lag_add_pairs(&t, t.sound[j].t_s, t.sound[j].weight, histogram);
     lk_lag_smooth(&t, histogram, r->curve);
     const int64_t peak = lk_lag_largest(r->curve, t.n_lags);
     r->score = r->curve[peak];
@@ -479,7 +535,7 @@ lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound, const lk_pulse
     LK_TRY(find_support(&t, r, peak));
     LK_TRY(lk_lag_chance(&t, o, r->score, r));
     LK_TRY(lag_over_time(&t, o, r));
-    LK_TRY(collect_pairs(&t, 2 * o->kernel_ms, r));
+    LK_TRY(collect_pairs(&t, o->kernel_ms, r));
     if (r->n_pairs > 0) {
         LK_TRY(summarise_pairs(o, r));
         LK_TRY(refine_windows(o, r));

@@ -14,6 +14,7 @@
 #ifndef LK_LAG_H
 #define LK_LAG_H
 
+#include "align/hits.h"
 #include "kernels/status.h"
 
 #include <stdbool.h>
@@ -36,8 +37,9 @@ typedef struct lk_lag_options {
 /* One onset's own estimate of the lag. */
 typedef struct lk_lag_pair {
     double t_s;    /* of the sound */
-    double lag_ms; /* sound minus centroid of the picture's pulses around it */
+    double lag_ms; /* sound minus the hit it belongs to, or minus the centroid of the pulses */
     double weight;
+    double sigma_ms; /* standard error of the picture's instant */
 } lk_lag_pair;
 
 typedef struct lk_lag_result {
@@ -59,11 +61,16 @@ typedef struct lk_lag_result {
     double change_ms;      /* lag after minus lag before */
 } lk_lag_result;
 
-/* Both trains sorted by time, inside [start_s, end_s).  LK_OK with n_pairs = 0 and p = 1 when a
- * train is empty. */
-LK_CHECKED lk_status lk_lag_estimate(const lk_pulse *sound, int64_t n_sound,
-                                     const lk_pulse *picture, int64_t n_picture, double start_s,
-                                     double end_s, const lk_lag_options *options,
+/* What the estimator compares; all sorted by time, inside [start_s, end_s). */
+typedef struct lk_lag_input {
+    int64_t n_sound, n_picture, n_hits;
+    const lk_pulse *sound, *picture;
+    const lk_hit *hits; /* exact instants among the picture's pulses, may be few or none */
+    double start_s, end_s;
+} lk_lag_input;
+
+/* LK_OK with n_pairs = 0 and p = 1 when a train is empty. */
+LK_CHECKED lk_status lk_lag_estimate(const lk_lag_input *input, const lk_lag_options *options,
                                      lk_lag_result *result);
 
 void lk_lag_clear(lk_lag_result *result);

@@ -8,7 +8,8 @@
 
 typedef struct lk_lag_trains {
     const lk_pulse *sound, *picture;
-    int64_t n_sound, n_picture;
+    const lk_hit *hits;
+    int64_t n_sound, n_picture, n_hits;
     double start_s, length_s;
     int64_t n_lags; /* odd; the middle is lag 0 */
     int n_kernel;   /* half width of the kernel in bins */

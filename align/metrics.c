@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const lk_metric *const metrics[] = {
-    &lk_metric_event, &lk_metric_beat, &lk_metric_mouth, &lk_metric_av_align, NULL,
+    &lk_metric_event,    &lk_metric_beat,      &lk_metric_mouth,
+    &lk_metric_av_align, &lk_metric_reference, NULL,
 };
 
 const lk_metric *const *lk_metrics(void)

@@ -20,6 +20,7 @@
  * which G restores; a gain without a loss before it is something starting to move, not a hit.
  */
 #include "align/features.h"
+#include "align/hits.h"
 #include "align/motion.h"
 
 #include "kernels/mem.h"
@@ -27,19 +28,18 @@
 #include <math.h>
 #include <string.h>
 
-#define LEAST_LOSS_PX    0.4f  /* per frame; below this block matching cannot tell */
-#define LEAST_LOSS_SHARE 0.25f /* of the speed; gravity alone stays below it */
-#define CUT_CHANGE       12.0f /* grey levels */
+#define CUT_CHANGE 12.0f                  /* grey levels */
+#define HELD       (2 * LK_HIT_REACH + 1) /* frames that a hit looks at */
 
 struct lk_video_extractor {
     bool keep_grid;
     int64_t n;
-    size_t capacity, capacity_grid, caps[6];
+    size_t capacity, capacity_grid, capacity_hits, caps[6];
     lk_video_features f;
     int width, height;
     double loss_before, seconds_before; /* of frame k-2; of the interval before frame k-1 */
     lk_small_picture small[2], moved;   /* frames k-1 and k by parity of k */
-    lk_motion_field forward, forward_guess, back[2];
+    lk_motion_link link[HELD];          /* of frame k in slot k % HELD */
 };
 
 lk_status lk_video_extractor_create(lk_video_extractor **x, bool keep_grid)
@@ -92,7 +92,7 @@ static void add_direction(float *bins, float dx, float dy, float amount)
 
 static void store_motion(lk_video_extractor *x, double seconds)
 {
-    const lk_motion_field *m = &x->forward;
+    const lk_motion_field *m = &x->link[x->n % HELD].forward;
     const int n_blocks = m->columns * m->rows;
     const float scale = (float)(1.0 / (seconds * x->height * n_blocks));
     float *bins = x->f.directions + x->n * LK_DIRECTIONS;
@@ -109,31 +109,45 @@ static void store_motion(lk_video_extractor *x, double seconds)
 }
 
 /* Sums L and G over the blocks of frame k-1; see the top of the file. */
-static void lost_motion(const lk_video_extractor *x, const lk_motion_field *back, double seconds,
-                        double *loss, double *gain)
+static void lost_motion(const lk_video_extractor *x, const lk_motion_field *forward,
+                        const lk_motion_field *back, double seconds, double *loss, double *gain)
 {
     const float before = (float)x->seconds_before, after = (float)seconds;
-    const float least = LEAST_LOSS_PX / fmaxf(before, after);
-    const int n_blocks = x->forward.columns * x->forward.rows;
+    const int n_blocks = forward->columns * forward->rows;
     *loss = *gain = 0;
     for (int i = 0; i < n_blocks; i++) {
-        const lk_block_motion *in = &back->block[i], *out = &x->forward.block[i];
-        if ((!(in->weight > 0) && !in->still) || (!(out->weight > 0) && !out->still))
-            continue;
-        const float ux = -in->dx / before, uy = -in->dy / before;
-        const float vx = out->dx / after, vy = out->dy / after;
-        const float u = sqrtf(ux * ux + uy * uy);
-        const float a = sqrtf((vx - ux) * (vx - ux) + (vy - uy) * (vy - uy));
-        if (a < least || a < LEAST_LOSS_SHARE * fmaxf(u, sqrtf(vx * vx + vy * vy)))
-            continue;
-        const float trust = (in->still ? 1 : in->weight) * (out->still ? 1 : out->weight);
-        const float l = u > 0 ? fmaxf(0, u - (vx * ux + vy * uy) / u) : 0;
-        *loss += trust * l;
-        *gain += trust * fmaxf(0, a - l);
+        const lk_block_change c =
+            lk_block_change_of(&back->block[i], &forward->block[i], before, after);
+        *loss += c.trust * c.loss;
+        *gain += c.trust * fmaxf(0, c.whole - c.loss);
     }
     const double scale = 1.0 / ((double)n_blocks * x->height);
     *loss *= scale;
     *gain *= scale;
+}
+
+/* Hits near frame `centre`, seen from frames up to `last`. */
+static lk_status find_hits(lk_video_extractor *x, int64_t centre, int64_t last)
+{
+    lk_status st = LK_OK;
+    const lk_motion_link *link[HELD];
+    lk_hit found[LK_HITS_MOST];
+    int n = 0;
+    const int64_t first = centre > LK_HIT_REACH ? centre - LK_HIT_REACH : 0;
+    if (centre < 1 || centre >= last)
+        return LK_OK;
+    for (int64_t k = first; k <= last; k++)
+        link[n++] = &x->link[k % HELD];
+    n = lk_hits_at(link, n, (int)(centre - first), x->width, x->height, found);
+    for (int i = 0; i < n; i++) {
+        LK_TRY(LK_GROW(&x->f.hits, &x->capacity_hits, x->f.n_hits + 1));
+        int64_t at = x->f.n_hits++;
+        for (; at > 0 && x->f.hits[at - 1].t_s > found[i].t_s; at--)
+            x->f.hits[at] = x->f.hits[at - 1];
+        x->f.hits[at] = found[i];
+    }
+done:
+    return st;
 }
 
 static void store_grid(lk_video_extractor *x, const lk_small_picture *before,
@@ -160,8 +174,7 @@ static void compare_with_previous(lk_video_extractor *x)
 {
     const int64_t k = x->n;
     const lk_small_picture *before = &x->small[(k - 1) & 1], *now = &x->small[k & 1];
-    const lk_motion_field *back = &x->back[(k - 1) & 1];
-    lk_motion_field *back_now = &x->back[k & 1];
+    lk_motion_link *link = &x->link[k % HELD], *last = &x->link[(k - 1) % HELD];
     double seconds = lk_flick_to_s(x->f.spans[k].start - x->f.spans[k - 1].start);
     seconds = seconds > 1e-4 ? seconds : 1e-4;
     lk_camera_motion camera = {0, 0, 0, 0};
@@ -185,25 +198,25 @@ static void compare_with_previous(lk_video_extractor *x)
     if (x->keep_grid)
         store_grid(x, before, seen);
     if (x->f.cut[k]) { /* nothing can be followed across a cut */
-        memset(back_now, 0, sizeof *back_now);
-        memset(&x->forward, 0, sizeof x->forward);
+        memset(&link->forward, 0, sizeof link->forward);
+        memset(&link->back, 0, sizeof link->back);
         x->loss_before = 0;
         x->seconds_before = seconds;
         return;
     }
-    x->forward_guess = x->forward;
-    lk_motion_estimate(before, seen, &x->forward_guess, floor, &x->forward);
+    link->camera = camera;
+    lk_motion_estimate(before, seen, &last->forward, floor, &link->forward);
     const lk_small_picture *old = before;
     if (moves) {
         lk_camera_undo(before, &inverse, &x->moved);
         old = &x->moved;
     }
-    lk_motion_estimate(now, old, back, floor, back_now);
-    lk_motion_agree(&x->forward, back_now, &camera, x->width, x->height);
+    lk_motion_estimate(now, old, &last->back, floor, &link->back);
+    lk_motion_agree(&link->forward, &link->back, &camera, x->width, x->height);
     store_motion(x, seconds);
     if (k > 1 && !x->f.cut[k - 1]) {
         double loss = 0, gain = 0;
-        lost_motion(x, back, seconds, &loss, &gain);
+        lost_motion(x, &link->forward, &last->back, seconds, &loss, &gain);
         x->f.impact[k - 1] = (float)(loss + fmin(gain, x->loss_before));
         x->loss_before = loss;
     }
@@ -223,8 +236,10 @@ lk_status lk_video_extractor_push(lk_video_extractor *x, const lk_frame_view *fr
     LK_TRY(reserve(x));
     lk_small_from_frame(frame, x->width, x->height, &x->small[x->n & 1]);
     x->f.spans[x->n] = frame->span;
+    x->link[x->n % HELD].t_s = lk_flick_to_s(frame->span.start);
     if (x->n > 0)
         compare_with_previous(x);
+    LK_TRY(find_hits(x, x->n - LK_HIT_REACH, x->n));
     x->n++;
 done:
     return st;
@@ -232,12 +247,16 @@ done:
 
 lk_status lk_video_extractor_finish(lk_video_extractor *x, lk_video_features *out)
 {
+    lk_status st = LK_OK;
+    for (int64_t k = x->n - LK_HIT_REACH; k < x->n - 1; k++)
+        LK_TRY(find_hits(x, k, x->n - 1));
     *out = x->f;
     out->n = x->n;
     out->present = x->n > 0;
     memset(&x->f, 0, sizeof x->f);
     x->n = 0;
-    return LK_OK;
+done:
+    return st;
 }
 
 void lk_features_clear(lk_features *f)
@@ -256,5 +275,6 @@ void lk_features_clear(lk_features *f)
     lk_free(f->video.camera);
     lk_free(f->video.cut);
     lk_free(f->video.grid);
+    lk_free(f->video.hits);
     memset(f, 0, sizeof *f);
 }

@@ -53,25 +53,43 @@ typedef struct run {
 
 /* ---- one clip -------------------------------------------------------------------------------- */
 
-static lk_status hear_reference(const char *path, lk_audio_features *out)
+static bool wants_the_references_picture(const lk_score_run_options *o)
+{
+    for (size_t i = 0; i < o->n_metrics; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(o->metrics[i], ":"), o->metrics[i]);
+        const lk_metric *m = lk_metric_find(name);
+        if (m && (m->needs & LK_NEED_TRACK))
+            return true;
+    }
+    return false;
+}
+
+static lk_status read_reference(const char *path, bool with_picture, lk_features *out)
 {
     lk_status st = LK_OK;
     lk_media *media = NULL;
     lk_audio_extractor *x = NULL;
+    lk_video_extractor *v = NULL;
     lk_media_item item;
-    const lk_media_options wish = {.no_video = true, .threads = 1};
+    const lk_media_options wish = {.no_video = !with_picture, .threads = 1};
     LK_TRY(lk_media_open(&media, path, &wish));
     LK_TRY(lk_audio_extractor_create(&x, false));
+    LK_TRY(lk_video_extractor_create(&v, false));
     for (;;) {
         LK_TRY(lk_media_next(media, &item));
         if (item.kind == LK_MEDIA_END)
             break;
         if (item.kind == LK_MEDIA_PCM)
             LK_TRY(lk_audio_extractor_push(x, &item.pcm));
+        else if (item.kind == LK_MEDIA_FRAME)
+            LK_TRY(lk_video_extractor_push(v, &item.frame));
     }
-    LK_TRY(lk_audio_extractor_finish(x, out));
+    LK_TRY(lk_audio_extractor_finish(x, &out->audio));
+    LK_TRY(lk_video_extractor_finish(v, &out->video));
 done:
     lk_audio_extractor_free(&x);
+    lk_video_extractor_free(&v);
     lk_media_close(&media);
     return st;
 }
@@ -109,7 +127,7 @@ static lk_status score_row(const run *w, const lk_manifest_row *row, lk_clip_res
                               .has_face = row->has_face,
                               .face = row->face};
     if (row->track) {
-        st = hear_reference(row->track, &track.audio);
+        st = read_reference(row->track, wants_the_references_picture(w->o), &track);
         if (st == LK_E_MEMORY)
             goto done;
         if (st != LK_OK) {

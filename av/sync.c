@@ -64,6 +64,13 @@ static void note_disagreement(const lk_clip_result *r, lk_sync_answer *a)
     }
 }
 
+/* Speech, and the event's interval lies apart from the lips' one. */
+static bool contradicts_lips(const lk_clip_result *r, const lk_result_score *s)
+{
+    const lk_result_score *lips = lk_clip_result_score(r, "mouth.offset_ms");
+    return lips && strncmp(s->name, "event.", 6) == 0 && (s->lo > lips->hi || s->hi < lips->lo);
+}
+
 void lk_sync_judge(const lk_clip_result *r, lk_sync_answer *a)
 {
     const lk_result_score *best = NULL, *drift = NULL;
@@ -71,7 +78,7 @@ void lk_sync_judge(const lk_clip_result *r, lk_sync_answer *a)
     a->offset_ms = a->lo = a->hi = a->drift_ppm = a->p = (double)NAN;
     for (int i = 0; witnesses[i]; i++) {
         const lk_result_score *s = lk_clip_result_score(r, witnesses[i]);
-        if (!s || !isfinite(s->value))
+        if (!s || !isfinite(s->value) || contradicts_lips(r, s))
             continue;
         /* The beat's offset is known only up to whole beats: it answers when nothing else does. */
         const bool last_resort = strncmp(witnesses[i], "beat.", 5) == 0;

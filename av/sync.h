@@ -1,7 +1,9 @@
 /* sync.h - one answer per clip: how late is the sound.
  *
  * Every metric that gives an offset is a witness; the answer is the trusted witness with the
- * narrowest interval, and the others are there to be compared with.  Sign: > 0 = sound late.
+ * narrowest interval, and the others are there to be compared with.  Where lips that follow the
+ * voice contradict events, the lips are right: a consonant's burst does not fall on the instant at
+ * which the lips stop.  Sign: > 0 = sound late.
  */
 #ifndef LK_SYNC_H
 #define LK_SYNC_H

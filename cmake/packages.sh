@@ -15,6 +15,10 @@ install_missing() {
     echo "installing:$missing"
     sudo=""
     [ "$(id -u)" = 0 ] || sudo=sudo
+    if [ -n "$sudo" ] && ! command -v sudo >/dev/null; then
+        echo "no sudo here; run as root: apt-get install --no-install-recommends$missing" >&2
+        exit 5
+    fi
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
         { echo "could not install:$missing" >&2; exit 5; }

@@ -177,6 +177,32 @@ int64_t lk_attend_touched(const int32_t *range, int64_t n_rows, int64_t height);
 LK_CHECKED lk_status lk_attend_check(const int32_t *range, int64_t n_rows, int64_t n_others,
                                      int ring);
 
+/* ---- streams: keys that arrive piece by piece (attention_stream.c) ----
+ *
+ *     append the spans of the new keys           -> their first number `at`
+ *     ops.h: lk_ring_write(g, ring, keys, at)       in the graph, likewise for values
+ *     plan the new queries                       -> plan [N, 2] of one sample
+ *     lk_attention(g, q, keys' ring, values' ring, plan, ...)
+ *
+ * Results are bit for bit those of the whole stream at once under the same rule, if no key comes
+ * too late for its queries: block_causal with pieces of whole chunks, or window with pieces that
+ * wait for `after`. */
+typedef struct lk_attend_stream lk_attend_stream;
+
+/* capacity: rows of the ring, a multiple of LK_KEY_TILE; longer than what a query sees plus one
+ * piece.  Rule: block_causal, window or frame. */
+LK_CHECKED lk_status lk_attend_stream_new(lk_attend_stream **s, const lk_attend_rule *rule,
+                                          int64_t capacity);
+void lk_attend_stream_free(lk_attend_stream **s); /* accepts NULL */
+
+/* LK_E_ARG for keys out of order, or more than the ring holds. */
+LK_CHECKED lk_status lk_attend_stream_append(lk_attend_stream *s, int64_t n, const lk_span *span,
+                                             int32_t *at);
+
+/* LK_E_ARG for queries out of order, and for a query that may see keys the ring has lost. */
+LK_CHECKED lk_status lk_attend_stream_plan(const lk_attend_stream *s, int64_t n, const lk_span *q,
+                                           int32_t *plan);
+
 /* ---- rotary positions ---- */
 
 /* Angles of n_pairs pairs of numbers that turn with one coordinate: pair p of the tokens goes

@@ -64,8 +64,7 @@ typedef union lk_attr {
         lk_norm_kind kind;
         int groups;
         double eps;
-        int want_gamma, want_beta; /* NORM_GRAD: whether results 1 and 2 are needed */
-        int n_gamma_dims;          /* NORM_GRAD: 1 for [C], 2 for [B, C]; same for beta */
+        int n_gamma_dims; /* NORM_GRAD: 1 for [C], 2 for [B, C]; same for beta */
         int n_beta_dims;
     } norm;
     struct {
@@ -80,6 +79,8 @@ typedef union lk_attr {
         int normal; /* 1: N(0, 1), 0: U[0, 1) */
         double p;   /* DROPOUT: share of zeros */
         uint64_t stream;
+        lk_dtype dtype; /* RANDOM: of the result */
+        lk_shape shape;
     } random;
     struct {
         int n_fft, hop; /* frame and step in samples; n_fft even */

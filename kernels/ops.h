@@ -63,19 +63,25 @@ lk_var lk_concat(lk_graph *g, int n, const lk_var *x, int axis);               /
 /* n equal parts along `axis`, 1 <= n <= 4, into parts[n]. */
 void lk_split_equally(lk_graph *g, lk_var x, int axis, int n, lk_var *parts);
 lk_var lk_broadcast(lk_graph *g, lk_var x, lk_shape shape);
-/* Rows of x [..., N, ...] along `axis` by index i32 [M] in 0 .. N - 1: result [..., M, ...].
- * axis 0 is an embedding; a constant index gives any padding or repetition. */
+
+/* ---- rearrange.c ---- */
+
+/* Rows of x [..., N, ...] along `axis` by index i32 [M]: result [..., M, ...]; zeros where an index
+ * is not in 0 .. N - 1.  axis 0 is an embedding; a constant index gives any padding or repetition.
+ */
 lk_var lk_gather(lk_graph *g, lk_var x, int axis, lk_var index);
-/* The reverse: zeros of size `size` along axis, with x's rows added at index. */
+/* The reverse: zeros of size `size` along axis, with x's rows added at index; f32.  Rows whose
+ * index is outside are left out. */
 lk_var lk_scatter_add(lk_graph *g, lk_var x, int axis, lk_var index, int64_t size);
 
-/* Composed of the above. */
+/* Composed of the operations above. */
 /* [B, Y, X, C] <-> [B, Y/r, X/r, C r r] (block row, block column, channel in that order). */
 lk_var lk_space_to_depth(lk_graph *g, lk_var x, int r);
 lk_var lk_depth_to_space(lk_graph *g, lk_var x, int r);
 /* Each element along `axis` r times in a row: nearest-neighbour upsampling. */
 lk_var lk_repeat(lk_graph *g, lk_var x, int axis, int r);
-/* Orthonormal 2-D Haar of [B, Y, X, C], Y and X even: [B, Y/2, X/2, 4 C] (LL, LH, HL, HH). */
+/* Orthonormal 2-D Haar of [B, Y, X, C], Y and X even: [B, Y/2, X/2, 4 C] (LL, LH, HL, HH; the
+ * first letter is the column direction, LH holds differences along X). */
 lk_var lk_haar(lk_graph *g, lk_var x);
 
 /* ---- reduce.c ---- */
@@ -93,9 +99,14 @@ lk_var lk_softmax(lk_graph *g, lk_var x);  /* over the last dimension */
 typedef enum lk_norm_kind { LK_LAYER_NORM, LK_RMS_NORM, LK_GROUP_NORM } lk_norm_kind;
 /* (x - mean) / sqrt(var + eps) * gamma + beta (RMS: no mean).  x [B, ..., C]; layer and RMS
  * normalise each row of C, group norm each sample over everything but the groups of C / n_groups
- * channels.  gamma, beta f32: [C], or [B, C] (adaptive: one per sample), or LK_NONE. */
+ * channels (n_groups is read by group norm alone).  gamma, beta f32: [C], or [B, C] (one per
+ * sample), or LK_NONE. */
 lk_var lk_norm(lk_graph *g, lk_norm_kind kind, lk_var x, lk_var gamma, lk_var beta, int n_groups,
                double eps);
+/* The same with gamma = 1 + scale and beta = shift, both [B, C] of any float type: a scale of zero
+ * changes nothing.  Peebles, Xie 2023, section 3. */
+lk_var lk_adaptive_norm(lk_graph *g, lk_norm_kind kind, lk_var x, lk_var scale, lk_var shift,
+                        int n_groups, double eps);
 
 /* ---- matmul.c ---- */
 
@@ -144,6 +155,11 @@ lk_var lk_attention_sloped(lk_graph *g, lk_var q, lk_var k, lk_var v, lk_var pla
 /* Keys are summed over in runs that end at multiples of this, so a row's result depends on its own
  * keys and their numbers alone, not on what else was computed with it. */
 #define LK_KEY_TILE 64
+
+/* Write the rows of x [.., n, D] over rows at, at + 1, .. (mod R) of an input [.., R, D], whose
+ * bytes stay so for later runs; at i32 [1], >= 0.  The result is the input after that: use it
+ * instead of the input from there on.  No gradient. */
+lk_var lk_ring_write(lk_graph *g, lk_var ring, lk_var x, lk_var at);
 
 /* Turn pairs of numbers (i, i + P) of the first 2 P of each row of x [B, ..., N, D] by the angles
  * of table f32 [B, N, 2, P] (lk_rotary_table); the others pass.  Nothing flows back to the table.

@@ -153,6 +153,123 @@ SUM(ends, LK_SHAPE(7, 5, 9, 4), 9u)
 SUM(all, LK_SHAPE(5, 1000), 3u)
 SUM(empty, LK_SHAPE(0, 3), 1u)
 
+#define SOFTMAX(name, shape, reach)                                                                \
+    static lk_var softmax_##name(op_case_build *b)                                                 \
+    {                                                                                              \
+        return lk_softmax(b->g, case_input(b, shape, -(reach), reach));                            \
+    }
+SOFTMAX(rows, LK_SHAPE(2, 5, 33), 3)
+SOFTMAX(one, LK_SHAPE(7, 1), 3)
+SOFTMAX(steep, LK_SHAPE(3, 700), 60)
+SOFTMAX(long, LK_SHAPE(2, 4200), 4)
+SOFTMAX(empty, LK_SHAPE(0, 5), 1)
+SOFTMAX(empty_row, LK_SHAPE(3, 0), 1)
+
+/* ---- rearrange ---- */
+
+#define GATHER(name, shape, axis, m, n)                                                            \
+    static lk_var gather_##name(op_case_build *b)                                                  \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 1);                                              \
+        return lk_gather(b->g, x, axis, case_index(b, LK_SHAPE(m), n));                            \
+    }
+GATHER(rows, LK_SHAPE(9, 33), 0, 40, 9)
+GATHER(middle, LK_SHAPE(2, 7, 5), 1, 13, 7)
+GATHER(last, LK_SHAPE(70, 6), -1, 9, 6)
+GATHER(wide, LK_SHAPE(5, 700), 0, 12, 5)
+GATHER(outside, LK_SHAPE(3, 4), 0, 20, 6) /* some indices are not there */
+GATHER(none, LK_SHAPE(3, 4), 0, 0, 3)
+
+#define SCATTER(name, shape, axis, size, n)                                                        \
+    static lk_var scatter_##name(op_case_build *b)                                                 \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 1);                                              \
+        const lk_var i = case_index(b, LK_SHAPE(lk_var_dim(b->g, x, axis)), n);                    \
+        return lk_scatter_add(b->g, x, axis, i, size);                                             \
+    }
+SCATTER(rows, LK_SHAPE(50, 20), 0, 11, 11)
+SCATTER(last, LK_SHAPE(3, 200), 1, 150, 150)
+SCATTER(outside, LK_SHAPE(30, 3), 0, 4, 8)
+SCATTER(empty, LK_SHAPE(0, 3), 0, 4, 4)
+
+/* Squared, so that a wrong place shows in the gradient too. */
+#define COMPOSED(name, shape, call)                                                                \
+    static lk_var composed_##name(op_case_build *b)                                                \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 1);                                              \
+        return lk_square(b->g, call);                                                              \
+    }
+COMPOSED(space_to_depth, LK_SHAPE(2, 6, 9, 5), lk_space_to_depth(b->g, x, 3))
+COMPOSED(depth_to_space, LK_SHAPE(2, 3, 5, 12), lk_depth_to_space(b->g, x, 2))
+COMPOSED(repeat, LK_SHAPE(2, 3, 5), lk_repeat(b->g, x, 1, 4))
+COMPOSED(haar, LK_SHAPE(2, 4, 6, 3), lk_haar(b->g, x))
+
+/* ---- random ---- */
+
+static lk_var random_normal(op_case_build *b)
+{
+    return lk_random_normal(b->g, b->dtype, LK_SHAPE(3, 1001));
+}
+
+static lk_var random_uniform(op_case_build *b)
+{
+    return lk_random_uniform(b->g, b->dtype, LK_SHAPE(5));
+}
+
+static lk_var dropout_case(op_case_build *b)
+{
+    return lk_dropout(b->g, case_input(b, LK_SHAPE(7, 301), -1, 1), 0.3);
+}
+
+static lk_var dropout_empty(op_case_build *b)
+{
+    return lk_dropout(b->g, case_input(b, LK_SHAPE(0, 3), -1, 1), 0.3);
+}
+
+/* ---- norm ---- */
+
+/* dims: of gamma and beta, 0 for none. */
+#define NORM(name, kind, shape, groups, dims)                                                      \
+    static lk_var norm_##name(op_case_build *b)                                                    \
+    {                                                                                              \
+        const lk_var x = case_input(b, shape, -1, 3);                                              \
+        const int64_t n_ch = lk_var_dim(b->g, x, -1), n = lk_var_dim(b->g, x, 0);                  \
+        const lk_shape s = (dims) == 2 ? LK_SHAPE(n, n_ch) : LK_SHAPE(n_ch);                       \
+        const lk_var gamma = (dims) ? case_input_f32(b, s, 0.5, 2) : LK_NONE;                      \
+        const lk_var beta = (dims) ? case_input_f32(b, s, -1, 1) : LK_NONE;                        \
+        return lk_norm(b->g, kind, x, gamma, beta, groups, 1e-5);                                  \
+    }
+NORM(layer, LK_LAYER_NORM, LK_SHAPE(3, 7, 33), 0, 1)
+NORM(layer_plain, LK_LAYER_NORM, LK_SHAPE(70, 64), 0, 0)
+NORM(layer_adaptive, LK_LAYER_NORM, LK_SHAPE(3, 70, 20), 0, 2)
+NORM(layer_wide, LK_LAYER_NORM, LK_SHAPE(2, 3, 1200), 0, 1)
+NORM(layer_flat, LK_LAYER_NORM, LK_SHAPE(11, 30), 0, 2)
+NORM(layer_empty, LK_LAYER_NORM, LK_SHAPE(0, 7), 0, 1)
+NORM(rms, LK_RMS_NORM, LK_SHAPE(2, 90, 31), 0, 1)
+NORM(rms_adaptive, LK_RMS_NORM, LK_SHAPE(5, 4, 600), 0, 2)
+NORM(group, LK_GROUP_NORM, LK_SHAPE(2, 5, 7, 12), 3, 1)
+NORM(group_long, LK_GROUP_NORM, LK_SHAPE(2, 301, 6), 2, 1)
+NORM(group_adaptive, LK_GROUP_NORM, LK_SHAPE(3, 80, 16), 16, 2)
+NORM(group_one, LK_GROUP_NORM, LK_SHAPE(3, 20, 5), 1, 0)
+NORM(group_wide, LK_GROUP_NORM, LK_SHAPE(1, 20, 1040), 8, 1)
+NORM(group_empty, LK_GROUP_NORM, LK_SHAPE(2, 0, 8), 2, 1)
+
+static lk_var adaptive_norm_case(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(3, 6, 40), 9, 11);
+    const lk_var scale = case_input(b, LK_SHAPE(3, 40), -0.5, 0.5);
+    return lk_adaptive_norm(b->g, LK_LAYER_NORM, x, scale, case_input(b, LK_SHAPE(3, 40), -1, 1), 0,
+                            1e-6);
+}
+
+/* A large mean costs no digits; gamma alone, and x as it is. */
+static lk_var norm_far(op_case_build *b)
+{
+    const lk_var x = case_input_f32(b, LK_SHAPE(2, 50, 48), 9, 10);
+    const lk_var gamma = case_input_f32(b, LK_SHAPE(48), 0.5, 2);
+    return lk_norm(b->g, LK_GROUP_NORM, x, gamma, LK_NONE, 4, 1e-6);
+}
+
 /* ---- matmul ---- */
 
 #define PRODUCT(name, shape_a, shape_b, ta, tb)                                                    \
@@ -347,6 +464,14 @@ static lk_var rotary_case(op_case_build *b)
     return lk_rotary(b->g, x, lk_constant(b->g, LK_F32, LK_SHAPE(2, 9, 2, 5), table));
 }
 
+static lk_var ring_case(op_case_build *b)
+{
+    const lk_var ring = lk_input(b->g, "ring", b->dtype, LK_SHAPE(2, 5, 3));
+    const lk_var x = case_input(b, LK_SHAPE(2, 4, 3), -1, 1);
+    return lk_ring_write(b->g, ring, x,
+                         lk_constant(b->g, LK_I32, LK_SHAPE(1), (const int32_t[]){13}));
+}
+
 /* ---- spectral ---- */
 
 static lk_var some_window(op_case_build *b, int n)
@@ -485,6 +610,46 @@ const op_case op_cases[] = {
     {LK_OP_SUM, "ends", sum_ends},
     {LK_OP_SUM, "all", sum_all},
     {LK_OP_SUM, "empty", sum_empty},
+    {LK_OP_SOFTMAX, "rows", softmax_rows},
+    {LK_OP_SOFTMAX, "one", softmax_one},
+    {LK_OP_SOFTMAX, "steep", softmax_steep},
+    {LK_OP_SOFTMAX, "long", softmax_long},
+    {LK_OP_SOFTMAX, "empty", softmax_empty},
+    {LK_OP_SOFTMAX, "empty_row", softmax_empty_row},
+    {LK_OP_GATHER, "rows", gather_rows},
+    {LK_OP_GATHER, "middle", gather_middle},
+    {LK_OP_GATHER, "last", gather_last},
+    {LK_OP_GATHER, "wide", gather_wide},
+    {LK_OP_GATHER, "outside", gather_outside},
+    {LK_OP_GATHER, "none", gather_none},
+    {LK_OP_SCATTER_ADD, "rows", scatter_rows},
+    {LK_OP_SCATTER_ADD, "last", scatter_last},
+    {LK_OP_SCATTER_ADD, "outside", scatter_outside},
+    {LK_OP_SCATTER_ADD, "empty", scatter_empty},
+    {LK_OP_PERMUTE, "space_to_depth", composed_space_to_depth},
+    {LK_OP_PERMUTE, "depth_to_space", composed_depth_to_space},
+    {LK_OP_BROADCAST, "repeat", composed_repeat},
+    {LK_OP_CONCAT, "haar", composed_haar},
+    {LK_OP_RANDOM, "normal", random_normal},
+    {LK_OP_RANDOM, "uniform", random_uniform},
+    {LK_OP_DROPOUT, "", dropout_case},
+    {LK_OP_DROPOUT, "empty", dropout_empty},
+    {LK_OP_NORM, "layer", norm_layer},
+    {LK_OP_NORM, "layer_plain", norm_layer_plain},
+    {LK_OP_NORM, "layer_adaptive", norm_layer_adaptive},
+    {LK_OP_NORM, "layer_wide", norm_layer_wide},
+    {LK_OP_NORM, "layer_flat", norm_layer_flat},
+    {LK_OP_NORM, "layer_empty", norm_layer_empty},
+    {LK_OP_NORM, "rms", norm_rms},
+    {LK_OP_NORM, "rms_adaptive", norm_rms_adaptive},
+    {LK_OP_NORM, "group", norm_group},
+    {LK_OP_NORM, "group_long", norm_group_long},
+    {LK_OP_NORM, "group_adaptive", norm_group_adaptive},
+    {LK_OP_NORM, "group_one", norm_group_one},
+    {LK_OP_NORM, "group_wide", norm_group_wide},
+    {LK_OP_NORM, "group_empty", norm_group_empty},
+    {LK_OP_NORM, "adaptive", adaptive_norm_case},
+    {LK_OP_NORM, "far", norm_far},
     {LK_OP_MATMUL, "nn", matmul_nn},
     {LK_OP_MATMUL, "tn", matmul_tn},
     {LK_OP_MATMUL, "nt", matmul_nt},
@@ -530,6 +695,7 @@ const op_case op_cases[] = {
     {LK_OP_ATTENTION, "lse", attend_lse},
     {LK_OP_ATTENTION, "sloped", attend_sloped},
     {LK_OP_ROTARY, "", rotary_case},
+    {LK_OP_RING, "", ring_case},
     {LK_OP_STFT, "two", stft_two},
     {LK_OP_STFT, "odd_factors", stft_odd_factors},
     {LK_OP_STFT, "prime", stft_prime},

@@ -1,8 +1,10 @@
 #!/bin/bash
-# score.sh LOCKSTEP - a batch with broken files: every input has its row, a killed run resumes into
-# the identical file, shards add up, gates and exit codes hold.  Skips without jq.
+# score.sh LOCKSTEP [KILLS] - a batch with broken files: every input has its row, a killed run resumes
+# into the identical file, shards add up, gates and exit codes hold.  KILLS: so many more moments to
+# kill it at, drawn at random.  Skips without jq.
 set -u
 lockstep=$(realpath "$1")
+kills=${2:-0}
 command -v jq >/dev/null || exit 77
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -68,7 +70,9 @@ for bad in 0/3 4/3 1 a/b 1/3x; do
 done
 
 # Killed at any moment, resumed: the same bytes, and curves for every clip.
-for ms in 05 12 20 30 45; do
+moments="05 12 20 30 45"
+for _ in $(seq "$kills"); do moments="$moments $(printf '%03d' $((RANDOM % 700)))"; done
+for ms in $moments; do
     rm -f killed.*
     "$lockstep" score "${files[@]}" $quick -o killed.jsonl --h5 killed.h5 --threads 1 2>/dev/null &
     pid=$!

@@ -495,11 +495,17 @@ static void judge_takes_the_narrowest_and_the_beat_last(void **state)
     lk_clip_result_clear(&r);
     put(&r, "event.offset_ms", 80, 5);
     put(&r, "event.drift_ppm", 12, 50);
-    put(&r, "mouth.offset_ms", -20, 15);
+    put(&r, "mouth.offset_ms", 65, 15);
     lk_sync_judge(&r, &a);
     assert_string_equal(a.source, "event");
     assert_true(a.trusted && a.lo == 75 && a.hi == 85 && a.drift_ppm == 12);
-    assert_string_equal(a.reason, "mouth says -20 ms");
+    assert_string_equal(a.reason, "");
+    lk_clip_result_clear(&r);
+    put(&r, "event.offset_ms", 80, 5);
+    put(&r, "mouth.offset_ms", -20, 15); /* speech: its bursts are no stops of the lips */
+    lk_sync_judge(&r, &a);
+    assert_string_equal(a.source, "mouth");
+    assert_string_equal(a.reason, "event says +80 ms");
     lk_clip_result_clear(&r);
     r.failed = true;
     CHECK_OK(lk_strdup("is empty", &r.error));

@@ -41,7 +41,7 @@ typedef struct settings {
 
 static const lk_option options[] = {
     LK_OPT_BOOL(settings, json, false, "one JSON object a line and file"),
-    LK_OPT_TEXT(settings, filter, NULL, "ops: only those whose name contains this"),
+    LK_OPT_TEXT(settings, filter, NULL, "only those whose name contains this"),
     LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "score: medians are over this many runs"),
     LK_OPT_INT(settings, seconds, 30, 1, 7200, "score: length of the clips made without a FILE"),
     LK_OPT_INT(settings, threads, 2, 1, 64, "score: decoder threads, of ffmpeg as well"),
@@ -123,7 +123,8 @@ static bool measure(const char *path, contender *c, int threads)
     return true;
 }
 
-static int list_contenders(contender *list)
+/* ffmpeg, and every other one whose name contains `filter`. */
+static int list_contenders(contender *list, const char *filter)
 {
     int n = 0;
     memset(list, 0, MAX_CONTENDERS * sizeof *list);
@@ -139,7 +140,12 @@ static int list_contenders(contender *list)
         list[n].metrics[0] = (*m)->name;
         list[n++].n_metrics = 1;
     }
-    return n;
+    int kept = 1;
+    for (int i = 1; i < n; i++) {
+        if (!filter || strstr(list[i].name, filter))
+            list[kept++] = list[i];
+    }
+    return kept;
 }
 
 static void print_table(const char *path, contender *list, int n)
@@ -194,7 +200,7 @@ static lk_status bench_file(const char *path, const settings *s)
     lk_status st = LK_OK;
     contender list[MAX_CONTENDERS];
     lk_progress bar = {0};
-    const int n = list_contenders(list);
+    const int n = list_contenders(list, s->filter);
     lk_media *media = NULL;
     LK_TRY(lk_media_open(&media, path, NULL)); /* what cannot be read gets its sentence at once */
     lk_media_close(&media);
@@ -315,8 +321,9 @@ static lk_status bench_ops(const settings *s)
                s->filter ? s->filter : "");
     if (s->json) {
         LK_TRY(lk_json_set(root, "rows", json_incref(rows.list)));
-        LK_TRY(lk_json_print_line(root));
+        json_t *const line = root;
         root = NULL;
+        LK_TRY(lk_json_print_line(line));
     }
 done:
     json_decref(root);

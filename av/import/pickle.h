@@ -86,7 +86,8 @@ const lk_pickle_value *lk_pickle_get(const lk_pickle *p, const lk_pickle_value *
 
 bool lk_pickle_is_text(const lk_pickle_value *v, const char *text);
 
-/* For the machine (pickle.c) and its list of globals (pickle_globals.c). */
+/* For the machine (pickle.c), its values (pickle_values.c) and its list of globals
+ * (pickle_globals.c). */
 LK_CHECKED lk_status lk_pickle_new(lk_pickle *p, lk_pickle_kind kind, lk_ref *ref);
 LK_CHECKED lk_status lk_pickle_push_item(lk_pickle_value *list, lk_ref item);
 LK_CHECKED lk_status lk_pickle_global(lk_pickle *p, lk_pickle_text module, lk_pickle_text name,

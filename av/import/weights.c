@@ -185,10 +185,29 @@ done:
     return st;
 }
 
-/* Eight bytes of length, then a JSON object. */
-static bool is_safetensors(const uint8_t *b, size_t n)
+typedef enum kind { NPY, ZIP, STREAM, SAFETENSORS, N_KINDS } kind;
+
+/* What a file is by its first bytes, of which KNOWN_BYTES are enough. */
+#define KNOWN_BYTES 512
+static lk_status find_kind(const uint8_t *b, size_t n, kind *found)
 {
-    return n > 8 && b[8] == '{' && b[6] == 0 && b[7] == 0;
+    lk_status st = LK_OK;
+    *found = N_KINDS;
+    LK_REQUIRE(n > 0, LK_E_FORMAT, "it is empty");
+    if (n >= 6 && memcmp(b, "\x93NUMPY", 6) == 0)
+        *found = NPY;
+    else if (n >= 4 && (memcmp(b, "PK\3\4", 4) == 0 || memcmp(b, "PK\5\6", 4) == 0))
+        *found = ZIP;
+    else if (n >= 2 && b[0] == 0x80 && b[1] >= 2 && b[1] <= 5)
+        *found = STREAM;
+    else if (n > 8 && b[8] == '{' && b[6] == 0 && b[7] == 0) /* a length, then a JSON object */
+        *found = SAFETENSORS;
+    LK_REQUIRE(n <= 262 || memcmp(b + 257, "ustar", 5) != 0 || *found != N_KINDS, LK_E_UNSUPPORTED,
+               "a tar archive; PyTorch files of that age must be loaded and saved again first");
+    LK_REQUIRE(*found != N_KINDS, LK_E_FORMAT,
+               "neither .npy, .npz, a PyTorch checkpoint nor .safetensors");
+done:
+    return st;
 }
 
 static lk_status read_safetensors(lk_weights *w, const char *path)
@@ -211,30 +230,31 @@ done:
     return st;
 }
 
-static lk_status read_any(lk_weights *w, size_t n, const char *stem)
+static lk_status read_kind(lk_weights *w, kind is, size_t n, const char *stem)
 {
-    lk_status st = LK_OK;
-    const uint8_t *b = w->file;
-    if (n >= 6 && memcmp(b, "\x93NUMPY", 6) == 0) {
+    switch (is) {
+    case NPY:
         w->format = "npy";
-        LK_TRY(lk_weights_npy(w, b, n, stem));
-    } else if (n >= 4 && (memcmp(b, "PK\3\4", 4) == 0 || memcmp(b, "PK\5\6", 4) == 0)) {
-        LK_TRY(read_zip(w, n, stem));
-    } else if (n >= 2 && b[0] == 0x80 && b[1] >= 2 && b[1] <= 5) {
+        return lk_weights_npy(w, w->file, n, stem);
+    case ZIP:
+        return read_zip(w, n, stem);
+    case STREAM:
         w->format = "PyTorch before 1.6";
-        LK_TRY(lk_weights_torch_stream(w, b, n, stem));
-    } else if (n > 262 && memcmp(b + 257, "ustar", 5) == 0) {
-        LK_REQUIRE(false, LK_E_UNSUPPORTED,
-                   "a tar archive; PyTorch files of that age must be loaded and saved again first");
-    } else {
-        LK_REQUIRE(false, LK_E_FORMAT, "neither .npy, .npz, a PyTorch checkpoint nor .safetensors");
+        return lk_weights_torch_stream(w, w->file, n, stem);
+    default:
+        return LK_FAIL(LK_E_UNSUPPORTED, ".safetensors are read from files only");
     }
-done:
-    return st;
 }
 
-/* w->file holds the n bytes; on failure the file's name is put before the sentence. */
-static lk_status parse(lk_weights *w, size_t n, const char *name)
+/* The sentence of a failure, after the file's name. */
+static lk_status about(lk_status st, const char *name)
+{
+    return st == LK_OK || st == LK_E_MEMORY ? st
+                                            : LK_FAIL(st, "'%.200s': %s", name, lk_error_text());
+}
+
+/* w->file holds the n bytes. */
+static lk_status parse(lk_weights *w, kind is, size_t n, const char *name)
 {
     lk_status st = LK_OK;
     char *stem = NULL;
@@ -242,25 +262,24 @@ static lk_status parse(lk_weights *w, size_t n, const char *name)
         w->limit < ALWAYS_ALLOWED)
         w->limit = ALWAYS_ALLOWED;
     LK_TRY(stem_of(name, &stem));
-    st = read_any(w, n, stem);
-    if (st != LK_OK && st != LK_E_MEMORY)
-        st = LK_FAIL(st, "'%.200s': %s", name, lk_error_text());
+    LK_TRY(about(read_kind(w, is, n, stem), name));
 done:
     lk_free(stem);
-    if (st != LK_OK)
-        lk_weights_close(w);
     return st;
 }
 
 lk_status lk_weights_parse(lk_weights *w, const void *bytes, size_t n, const char *name)
 {
     lk_status st = LK_OK;
+    kind is;
     memset(w, 0, sizeof *w);
+    LK_TRY(about(find_kind(bytes, n, &is), name));
     LK_TRY(LK_NEW_ARRAY(&w->file, n));
-    if (n > 0)
-        memcpy(w->file, bytes, n);
-    LK_TRY(parse(w, n, name));
+    memcpy(w->file, bytes, n);
+    LK_TRY(parse(w, is, n, name));
 done:
+    if (st != LK_OK)
+        lk_weights_close(w);
     return st;
 }
 
@@ -268,13 +287,15 @@ lk_status lk_weights_open(lk_weights *w, const char *path)
 {
     lk_status st = LK_OK;
     struct stat facts;
-    uint8_t start[9];
+    uint8_t start[KNOWN_BYTES];
+    kind is;
     FILE *f = fopen(path, "rb");
     memset(w, 0, sizeof *w);
     LK_REQUIRE(f && fstat(fileno(f), &facts) == 0, LK_E_IO, "cannot open '%s': %s", path,
                strerror(errno));
     LK_REQUIRE(S_ISREG(facts.st_mode), LK_E_IO, "'%s' is not a file", path);
-    if (is_safetensors(start, fread(start, 1, sizeof start, f))) {
+    LK_TRY(about(find_kind(start, fread(start, 1, sizeof start, f), &is), path));
+    if (is == SAFETENSORS) {
         LK_TRY(read_safetensors(w, path));
         goto done;
     }
@@ -282,7 +303,7 @@ lk_status lk_weights_open(lk_weights *w, const char *path)
     LK_TRY(LK_NEW_ARRAY(&w->file, facts.st_size));
     LK_REQUIRE(fread(w->file, 1, (size_t)facts.st_size, f) == (size_t)facts.st_size, LK_E_IO,
                "cannot read '%s': %s", path, ferror(f) ? strerror(errno) : "it became shorter");
-    LK_TRY(parse(w, (size_t)facts.st_size, path));
+    LK_TRY(parse(w, is, (size_t)facts.st_size, path));
 done:
     if (f)
         fclose(f);

@@ -27,4 +27,9 @@ typedef struct lk_bench_row {
 LK_CHECKED lk_status lk_bench_ops(const char *only, const lk_bench_peaks *peaks,
                                   void (*row)(void *user, const lk_bench_row *r), void *user);
 
+/* Attention over time, forward and backward, full and in windows; `only` also takes
+ * "attention:PART", the cases with PART in their shape. */
+LK_CHECKED lk_status lk_bench_attention(const char *only, const lk_bench_peaks *peaks,
+                                        void (*row)(void *user, const lk_bench_row *r), void *user);
+
 #endif /* LK_KERNELS_BENCH_H */

@@ -17,9 +17,11 @@ static void print_row(void *user, const lk_bench_row *r)
 int main(int argc, char **argv)
 {
     const lk_bench_peaks p = lk_bench_measure_peaks();
+    const char *only = argc > 1 ? argv[1] : NULL;
     printf("%d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", lk_threads(),
            p.f32_gflops, p.bf16_gflops, p.copy_gbps);
-    if (lk_bench_ops(argc > 1 ? argv[1] : NULL, &p, print_row, NULL) != LK_OK) {
+    if (lk_bench_ops(only, &p, print_row, NULL) != LK_OK ||
+        lk_bench_attention(only, &p, print_row, NULL) != LK_OK) {
         fprintf(stderr, "bench_kernels: %s\n", lk_error_text());
         return 6;
     }

@@ -2,16 +2,13 @@
  *
  * A case records one operation with its gradients; each resulting node of a kind that matters is
  * timed alone, on the graph's own memory, filled with random numbers. */
-#include "kernels/bench/bench.h"
+#include "kernels/bench/bench_impl.h"
 
-#include "kernels/graph_impl.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-double lk_bench_now_s(void);
 
 typedef struct bench_case {
     const char *name;
@@ -87,6 +84,41 @@ static lk_var gated(lk_graph *g, lk_dtype t)
                         input(g, "y", t, LK_SHAPE(8, 512, 1024)));
 }
 
+static lk_var softmax(lk_graph *g, lk_dtype t)
+{
+    return lk_softmax(g, input(g, "x", t, LK_SHAPE(8192, 512)));
+}
+
+#define NORM(name, kind, groups, ...)                                                              \
+    static lk_var name(lk_graph *g, lk_dtype t)                                                    \
+    {                                                                                              \
+        const lk_var x = input(g, "x", t, LK_SHAPE(__VA_ARGS__));                                  \
+        const int64_t n_ch = lk_var_dim(g, x, -1);                                                 \
+        return lk_norm(g, kind, x, input(g, "gamma", LK_F32, LK_SHAPE(n_ch)),                      \
+                       input(g, "beta", LK_F32, LK_SHAPE(n_ch)), groups, 1e-5);                    \
+    }
+NORM(layer_norm, LK_LAYER_NORM, 0, 8, 1024, 512)
+NORM(rms_norm, LK_RMS_NORM, 0, 8, 1024, 512)
+NORM(group_norm, LK_GROUP_NORM, 32, 8, 64, 64, 128)
+NORM(group_norm_few, LK_GROUP_NORM, 8, 4, 32000, 32)
+
+static lk_var embed(lk_graph *g, lk_dtype t)
+{
+    const lk_var table = input(g, "x", t, LK_SHAPE(1024, 512));
+    int32_t index[8192];
+    for (int i = 0; i < 8192; i++)
+        index[i] = (int32_t)lk_rng_below(1, 2, (uint64_t)i, 1024);
+    return lk_gather(g, table, 0, lk_constant(g, LK_I32, LK_SHAPE(8192), index));
+}
+static lk_var dropout(lk_graph *g, lk_dtype t)
+{
+    return lk_dropout(g, input(g, "x", t, LK_SHAPE(4096, 1024)), 0.1);
+}
+static lk_var noise(lk_graph *g, lk_dtype t)
+{
+    return lk_random_normal(g, t, LK_SHAPE(4096, 1024));
+}
+
 static lk_var stft(lk_graph *g, lk_dtype t)
 {
     (void)t;
@@ -134,6 +166,14 @@ static const bench_case cases[] = {
     {"1024 hop 256 8x48000", istft, 1},
     {"4096x64 of 1024", nearest, 0},
     {"4096x1024", entropy, 0},
+    {"softmax 8192x512", softmax, 0},
+    {"8192 of 1024x512", embed, 0},
+    {"dropout 4096x1024", dropout, 0},
+    {"normal 4096x1024", noise, 0},
+    {"layer 8192x512", layer_norm, 0},
+    {"rms 8192x512", rms_norm, 0},
+    {"group 32 of 8x64x64x128", group_norm, 0},
+    {"group 8 of 4x32000x32", group_norm_few, 0},
 };
 
 static int by_value(const void *a, const void *b)
@@ -142,8 +182,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Median seconds of one call; a call shorter than a millisecond is repeated inside the clock. */
-static lk_status time_call(lk_graph *g, lk_call *c, double *seconds)
+lk_status lk_bench_time_call(lk_graph *g, lk_call *c, double *seconds)
 {
     lk_status st = LK_OK;
     const lk_backend *be = g->config.backend;
@@ -166,7 +205,7 @@ done:
     return st;
 }
 
-static lk_status fill(lk_graph *g)
+lk_status lk_bench_fill(lk_graph *g)
 {
     lk_status st = LK_OK;
     float *x = NULL;
@@ -197,8 +236,7 @@ static double bytes_of(const lk_call *c)
     return bytes;
 }
 
-/* Everything stays where it is, so that each node can run again. */
-static void keep_all(lk_graph *g)
+void lk_bench_keep_all(lk_graph *g)
 {
     for (size_t i = 0; i < g->n_values; i++)
         lk_output(g, "kept", (lk_var){(int32_t)i});
@@ -219,9 +257,9 @@ static lk_status bench(const bench_case *b, const char *only, lk_dtype t,
             wanted[n_wanted++].id = (int32_t)i;
     lk_gradients(g, y, lk_input(g, "dy", lk_var_dtype(g, y), lk_var_shape(g, y)), n_wanted, wanted,
                  grads);
-    keep_all(g);
+    lk_bench_keep_all(g);
     LK_TRY(lk_graph_compile(g));
-    LK_TRY(fill(g));
+    LK_TRY(lk_bench_fill(g));
     for (size_t k = 0; k < g->n_calls; k++) {
         lk_call *c = &g->calls[k];
         const lk_op_def *def = lk_op_get(c->node->op);
@@ -229,7 +267,7 @@ static lk_status bench(const bench_case *b, const char *only, lk_dtype t,
         double work;
         if (def->is_alias || (only && !strstr(def->name, only)) || bytes_of(c) < 1e6)
             continue;
-        LK_TRY(time_call(g, c, &r.seconds));
+        LK_TRY(lk_bench_time_call(g, c, &r.seconds));
         work = def->flops ? def->flops(c) : 0;
         if (work > 0) {
             r.gflops = work / r.seconds / 1e9;

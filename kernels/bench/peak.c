@@ -1,5 +1,5 @@
 /* peak.c - what the machine can do: multiply-adds, bf16 dot products, copying. */
-#include "kernels/bench/bench.h"
+#include "kernels/bench/bench_impl.h"
 
 #include "kernels/mem.h"
 #include "kernels/thread.h"
@@ -9,8 +9,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-
-double lk_bench_now_s(void);
 
 double lk_bench_now_s(void)
 {

@@ -2,8 +2,8 @@
  * float type, and branch-free functions that vectorise.
  *
  * Errors of the functions against the exact value, over the stated range, in units in the last
- * place of f32: exp 1.5, log 1.5 (positive normal numbers), tanh 2.5, erf 4 (absolute 1e-7);
- * sin and cos (sine.h) 2.
+ * place of f32: exp 1.5, log 1.5 (positive normal numbers), tanh 2.5, normal tail absolute 2e-7 and
+ * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.
  */
 #ifndef LK_CPU_VEC_H
 #define LK_CPU_VEC_H
@@ -51,9 +51,8 @@ static inline void lk_store(lk_dtype dtype, void *data, int64_t at, int64_t n, c
                 float f;
                 uint32_t u;
             } b = {.f = x[i]};
-            const uint32_t rounded = (b.u + 0x7fffu + (b.u >> 16 & 1u)) >> 16;
-            const uint32_t nan = (b.u >> 16) | 0x40u;
-            h[i] = (lk_bf16)((b.u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+            const uint32_t rounded = b.u + 0x7fffu + (b.u >> 16 & 1u);
+            h[i] = (lk_bf16)((x[i] != x[i] ? b.u | 0x400000u : rounded) >> 16);
         }
     }
 }
@@ -77,6 +76,24 @@ static inline void lk_run_end(const lk_tensor *t, int64_t at, int64_t n, const f
         lk_store(t->dtype, t->data, at, n, run);
 }
 
+/* Sums of a run, in as many lanes as a vector has. */
+static inline float lk_run_sum(const float *x, int64_t n)
+{
+    float s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++)
+        s += x[i];
+    return s;
+}
+static inline float lk_run_dot(const float *x, const float *y, int64_t n)
+{
+    float s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++)
+        s += x[i] * y[i];
+    return s;
+}
+
 static inline float lk_bits_float(int32_t i)
 {
     union {
@@ -95,24 +112,22 @@ static inline int32_t lk_float_bits(float f)
     return b.i;
 }
 
-/* e^x = 2^n e^r, |r| <= ln 2 / 2, e^r by its series; 0 below -87.3, Inf above 88.7. */
+/* e^x = 2^n e^r, |r| <= ln 2 / 2, e^r by a polynomial; 0 below -87.33, Inf above 88.72.  Adding
+ * 1.5 2^23 rounds to a whole number and leaves it in the low bits. */
 static inline float lk_expf(float x)
 {
-    const float clamped = x > -87.336544f ? x < 88.722836f ? x : 88.722836f : -87.336544f;
-    const float n = __builtin_rintf(clamped * 1.44269504f);
-    const float r = (clamped - n * 0.693145752f) - n * 1.42860677e-6f;
-    float p = 1.9875691e-4f;
-    const int32_t half = (int32_t)n / 2, rest = (int32_t)n - half;
-    p = p * r + 1.3981999e-3f;
-    p = p * r + 8.3334519e-3f;
-    p = p * r + 4.1665795e-2f;
-    p = p * r + 1.6666665e-1f;
-    p = p * r + 5.0000001e-1f;
-    p = p * r * r + r + 1.0f;
-    p = p * lk_bits_float((half + 127) << 23) * lk_bits_float((rest + 127) << 23);
-    p = x > 88.722836f ? __builtin_inff() : p;
-    p = x < -87.336544f ? 0.0f : p;
-    return x != x ? x : p;
+    const float magic = 12582912.0f, t = x * 1.44269504f + magic, n = t - magic;
+    const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+    float p = 1.381459837e-3f;
+    p = p * r + 8.368716898e-3f;
+    p = p * r + 4.166838805e-2f;
+    p = p * r + 1.666652063e-1f;
+    p = p * r + 4.999999345e-1f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    p = lk_bits_float((int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)lk_float_bits(t) << 23)));
+    p = !(x <= 88.7228f) ? x * __builtin_inff() : p;
+    return x < -87.336544f ? 0.0f : p;
 }
 
 /* ln x = k ln 2 + ln m, m in [sqrt 1/2, sqrt 2); -Inf at 0, NaN below. */
@@ -156,25 +171,20 @@ static inline float lk_tanhf(float x)
     return x != x ? x : a < 0.625f ? p : x < 0 ? -far : far;
 }
 
-/* A polynomial below 1, Abramowitz and Stegun 7.1.26 (1.5e-7) above. */
-static inline float lk_erff(float x)
+/* The normal distribution's lower tail Phi(-|x|) = e^(-x^2 / 2) R(|x|), R by a polynomial in
+ * 1 / (1 + 0.34 |x|); also gives e^(-x^2 / 2). */
+static inline float lk_normal_tail(float x, float *bell)
 {
-    const float a = __builtin_fabsf(x), c = a > 4.0f ? 4.0f : a, z = x * x;
-    const float u = 1.0f / (1.0f + 0.3275911f * c);
-    float near = 7.853861353153693e-5f, far = 1.061405429f;
-    near = near * z - 8.010193625184903e-4f;
-    near = near * z + 5.188327685732524e-3f;
-    near = near * z - 2.685381193529856e-2f;
-    near = near * z + 1.128358514861418e-1f;
-    near = near * z - 3.761262582423300e-1f;
-    near = near * z + 1.128379165726710e+0f;
-    near = near * x;
-    far = far * u - 1.453152027f;
-    far = far * u + 1.421413741f;
-    far = far * u - 0.284496736f;
-    far = far * u + 0.254829592f;
-    far = 1.0f - far * u * lk_expf(-c * c);
-    return x != x ? x : a < 1.0f ? near : x < 0 ? -far : far;
+    const float t = 1.0f / (1.0f + 0.34f * __builtin_fabsf(x));
+    float p = 4.330447357e-2f;
+    p = p * t - 1.942102048e-1f;
+    p = p * t + 2.534902788e-1f;
+    p = p * t - 2.161823706e-2f;
+    p = p * t + 1.523814444e-1f;
+    p = p * t + 1.307134301e-1f;
+    p = p * t + 1.359387896e-1f;
+    *bell = lk_expf(-0.5f * x * x);
+    return p * t * *bell;
 }
 
 #endif /* LK_CPU_VEC_H */

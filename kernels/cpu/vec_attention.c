@@ -8,6 +8,9 @@
  */
 #include "kernels/cpu/vec_attention.h"
 
+LK_TILE_FNS(scores, LK_TILE_SET, step, 1)
+LK_TILE_FNS(values, LK_TILE_SCALE_ADD, 1, step)
+
 typedef struct running {
     float m[LK_WIDE], l[LK_WIDE], f[LK_WIDE];
 } running;
@@ -37,28 +40,25 @@ LK_INLINE void soften(const int width, float c, int64_t first, int64_t end, floa
 }
 
 /* sum = f sum + p v, for p in s. */
-LK_INLINE void add_values(const int width, const int dot, const lk_attend_job *j,
-                          const lk_scratch *m, int64_t at, int64_t first, int64_t end,
-                          const running *w)
+LK_INLINE void add_values(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
+                          int64_t at, int64_t first, int64_t end, const running *w)
 {
-    const lk_tile t = {width, dot, LK_TILE_SCALE_ADD};
+    lk_tile_fn *const add = values[width / 32][dot];
     const int64_t d = j->s.d;
     if (dot) {
         const int64_t k0 = first / 2, k1 = (end + 1) / 2;
         lk_attend_pair_weights(width, first, end, m->s, m->pairs);
         lk_attend_pair_rows(&j->c->in[2], at, first, end, d, m->copy[0]);
-        lk_tile_product(t, m->copy[0] + k0 * d, 1, d, d, m->pairs + k0 * width, k1 - k0, m->sum[0],
-                        w->f);
+        add(m->copy[0] + k0 * d, d, d, m->pairs + k0 * width, k1 - k0, m->sum[0], w->f);
     } else {
         const lk_word *v =
             lk_attend_along(0, &j->c->in[2], at + first * d, end - first, d, m->copy[0]);
-        lk_tile_product(t, v, 1, d, d, m->s + first * width, end - first, m->sum[0], w->f);
+        add(v, d, d, m->s + first * width, end - first, m->sum[0], w->f);
     }
 }
 
-LK_INLINE void forward_rows(const int width, const int dot, const lk_attend_job *j,
-                            const lk_scratch *m, const lk_attend_place *p, int64_t base,
-                            const float *lane_s, running *w)
+LK_INLINE void forward_rows(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
+                            const lk_attend_place *p, int64_t base, const float *lane_s, running *w)
 {
     const lk_call *c = j->c;
     const int64_t d = j->s.d, words = dot ? d / 2 : d;
@@ -66,9 +66,13 @@ LK_INLINE void forward_rows(const int width, const int dot, const lk_attend_job 
     const int64_t end = p->see.end - base < LK_ROWS ? p->see.end - base : LK_ROWS;
     const int64_t head = p->b * j->s.kv_heads + p->h * j->s.kv_heads / j->s.heads;
     const int64_t at = (head * j->s.m + base % j->s.m) * d;
+    const int64_t next = (base + LK_ROWS) % j->s.m, more = p->see.end - base - LK_ROWS;
     const lk_word *k = lk_attend_along(dot, &c->in[1], at + first * d, end - first, d, m->copy[0]);
-    lk_tile_product((lk_tile){width, dot, LK_TILE_SET}, k, words, 1, end - first, m->lanes[0],
-                    words, m->s + first * width, NULL);
+    if (more > 0)
+        for (int i = 1; i < 3; i++)
+            lk_attend_fetch(&c->in[i], (head * j->s.m + next) * d,
+                            (more < LK_ROWS ? more : LK_ROWS) * d);
+    scores[width / 32][dot](k, words, end - first, m->lanes[0], words, m->s + first * width, NULL);
     lk_attend_bias(width, j, p->b, p->h, lane_s, base, first, end, m->s);
     if (base + first < p->see.full_first || base + end > p->see.full_end)
         lk_attend_mask(width, p, base, first, end, -INFINITY, m->s);
@@ -76,8 +80,8 @@ LK_INLINE void forward_rows(const int width, const int dot, const lk_attend_job 
     add_values(width, dot, j, m, at, first, end, w);
 }
 
-LK_INLINE void forward_tile(const int width, const int dot, const lk_attend_job *j,
-                            const lk_scratch *m, int64_t item)
+LK_INLINE void forward_tile(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
+                            int64_t item)
 {
     const int64_t d = j->s.d;
     float *lse = j->c->out[1].data, lane_s[LK_WIDE];
@@ -107,10 +111,7 @@ LK_INLINE void forward_tile(const int width, const int dot, const lk_attend_job 
 #define TILES(width)                                                                               \
     static void forward_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)         \
     {                                                                                              \
-        if (lk_attend_dots(j->c, j->s.d))                                                          \
-            forward_tile(width, LK_VEC_DOT, j, m, item);                                           \
-        else                                                                                       \
-            forward_tile(width, 0, j, m, item);                                                    \
+        forward_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item);                             \
     }
 TILES(16)
 TILES(32)

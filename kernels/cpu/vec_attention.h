@@ -129,15 +129,21 @@ static inline int lk_attend_height(const lk_attend_job *j)
     return best;
 }
 
+/* Neighbouring tiles share most of their rows, so threads take turns by groups of them. */
+#define LK_GROUP 8
+
 static inline void lk_attend_threads(void *context, int64_t first, int64_t end)
 {
     const lk_attend_job *j = context;
     const int64_t items = j->s.n_batch * j->heads * j->tiles;
+    const int64_t even = items / (4 * j->threads);
+    const int64_t group = even < 1 ? 1 : even < LK_GROUP ? even : LK_GROUP;
     for (int64_t lane = first; lane < end; lane++) {
         const lk_scratch m =
             lk_scratch_at(j->scratch + (size_t)lane * lk_scratch_floats(j->s.d), j->s.d);
-        for (int64_t i = lane; i < items; i += j->threads)
-            j->tile(j, &m, i);
+        for (int64_t i = lane * group; i < items; i += j->threads * group)
+            for (int64_t k = i; k < i + group && k < items; k++)
+                j->tile(j, &m, k);
     }
 }
 
@@ -193,24 +199,8 @@ static inline int lk_attend_dots(const lk_call *c, int64_t d)
     return LK_VEC_DOT && c->in[0].dtype == LK_BF16 && d % 2 == 0;
 }
 
-/* Lanes' rows from element `at` of t, turned. */
-LK_INLINE void lk_attend_turn(const int width, const int dot, const lk_tensor *t, int64_t at,
-                              int64_t n, int64_t d, float *copy, float *to)
-{
-    const lk_word *from = (const lk_word *)t->data + at;
-    if (dot) {
-        lk_tile_turn(width, (const lk_word *)((const lk_bf16 *)t->data + at), n, d / 2, to);
-        return;
-    }
-    if (t->dtype != LK_F32) {
-        lk_load(t->dtype, t->data, at, n * d, copy);
-        from = copy;
-    }
-    lk_tile_turn(width, from, n, d, to);
-}
-
 /* n rows of t from element `at` on, as words along d. */
-LK_INLINE const lk_word *lk_attend_along(const int dot, const lk_tensor *t, int64_t at, int64_t n,
+LK_INLINE const lk_word *lk_attend_along(int dot, const lk_tensor *t, int64_t at, int64_t n,
                                          int64_t d, float *copy)
 {
     if (dot)
@@ -219,6 +209,22 @@ LK_INLINE const lk_word *lk_attend_along(const int dot, const lk_tensor *t, int6
         return (const lk_word *)t->data + at;
     lk_load(t->dtype, t->data, at, n * d, copy);
     return copy;
+}
+
+/* Lanes' rows from element `at` of t, turned. */
+LK_INLINE void lk_attend_turn(const int width, int dot, const lk_tensor *t, int64_t at, int64_t n,
+                              int64_t d, float *copy, float *to)
+{
+    lk_tile_turn(width, lk_attend_along(dot, t, at, n, d, copy), n, dot ? d / 2 : d, to);
+}
+
+/* Have the rows after a run on their way from memory while it is worked on. */
+static inline void lk_attend_fetch(const lk_tensor *t, int64_t at, int64_t n)
+{
+    const char *from = (const char *)t->data + (size_t)at * lk_dtype_bytes(t->dtype);
+    const int64_t bytes = n * (int64_t)lk_dtype_bytes(t->dtype);
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(from + i, 0, 2);
 }
 
 /* Rows first .. end - 1 of a run whose row 0 is element `at` of t, as words of rows 2 k, 2 k + 1:

@@ -12,11 +12,14 @@
  */
 #include "kernels/cpu/vec_attention.h"
 
-/* What a tile's lanes carry. */
+LK_TILE_FNS(scores, LK_TILE_SET, step, 1)
+LK_TILE_FNS(weighted, LK_TILE_ADD, 1, step)
+
+/* What a tile's lanes carry: time, l, e; and with slopes, so far, the sums of ds and of p, and of
+ * each times the distance in time on either side (0: the row is earlier). */
 typedef struct lanes {
-    float s[LK_WIDE]; /* time */
-    float l[LK_WIDE], e[LK_WIDE];
-    float cost[2][LK_WIDE]; /* d loss / d slope, so far */
+    float s[LK_WIDE], l[LK_WIDE], e[LK_WIDE];
+    float ds[LK_WIDE], p[LK_WIDE], far_ds[2][LK_WIDE], far_p[2][LK_WIDE];
 } lanes;
 
 static inline float log2_of(float lse)
@@ -42,52 +45,68 @@ LK_INLINE void weights(const int width, const int by_key, const lk_attend_job *j
 }
 
 /* sum += weights^T rows, for rows of t whose row 0 is element `at`. */
-LK_INLINE void add_rows(const int width, const int dot, const lk_tensor *t, int64_t at,
-                        int64_t first, int64_t end, int64_t d, float *weight, float *copy,
-                        float *pairs, float *sum)
+LK_INLINE void add_rows(const int width, int dot, const lk_tensor *t, int64_t at, int64_t first,
+                        int64_t end, int64_t d, float *weight, float *copy, float *pairs,
+                        float *sum)
 {
-    const lk_tile tile = {width, dot, LK_TILE_ADD};
+    lk_tile_fn *const add = weighted[width / 32][dot];
+    const int64_t k0 = first / 2, k1 = (end + 1) / 2;
     if (dot) {
         lk_attend_pair_weights(width, first, end, weight, pairs);
         lk_attend_pair_rows(t, at, first, end, d, copy);
-        lk_tile_product(tile, copy + first / 2 * d, 1, d, d, pairs + first / 2 * width,
-                        (end + 1) / 2 - first / 2, sum, NULL);
+        add(copy + k0 * d, d, d, pairs + k0 * width, k1 - k0, sum, NULL);
     } else {
-        lk_tile_product(tile, lk_attend_along(0, t, at + first * d, end - first, d, copy), 1, d, d,
-                        weight + first * width, end - first, sum, NULL);
+        add(lk_attend_along(0, t, at + first * d, end - first, d, copy), d, d,
+            weight + first * width, end - first, sum, NULL);
     }
 }
 
 LK_INLINE void add_cost(const int width, const lk_attend_job *j, int64_t b, int64_t base,
-                        int64_t first, int64_t end, const float *ds, lanes *w)
+                        int64_t first, int64_t end, const float *p, const float *ds, lanes *w)
 {
     const float *row_s = lk_attend_times_of(j, b, 1);
     for (int64_t r = first; r < end; r++)
         for (int i = 0; i < width; i++) {
-            const float dt = w->s[i] - row_s[base + r], x = ds[r * width + i] * dt;
-            w->cost[0][i] -= dt < 0 ? 0 : x;
-            w->cost[1][i] += dt < 0 ? x : 0;
+            const float dt = w->s[i] - row_s[base + r];
+            const float before = dt < 0 ? 0 : dt, after = dt < 0 ? -dt : 0;
+            const float x = ds[r * width + i], y = p[r * width + i];
+            w->ds[i] += x;
+            w->p[i] += y;
+            w->far_ds[0][i] += x * before;
+            w->far_ds[1][i] += x * after;
+            w->far_p[0][i] += y * before;
+            w->far_p[1][i] += y * after;
         }
 }
 
+/* A query's ds sum to the gradient at its lse.  What they sum to beyond that comes from an e whose
+ * `out` was rounded, and is spread as p: taken off, slopes do not feel that rounding. */
+static float cost_of(const lanes *w, int side, int64_t i, float dlse)
+{
+    const float too_much = (w->ds[i] - dlse) / w->p[i];
+    return -(w->far_ds[side][i] - too_much * w->far_p[side][i]);
+}
+
 /* Rows base .. of head h of the queries and hk of the keys. */
-LK_INLINE void grad_rows(const int width, const int dot, const int by_key, const lk_attend_job *j,
+LK_INLINE void grad_rows(const int width, int dot, const int by_key, const lk_attend_job *j,
                          const lk_scratch *m, const lk_attend_place *p, int64_t h, int64_t hk,
                          int64_t base, lanes *w)
 {
     const lk_call *c = j->c;
-    const lk_tile set = {width, dot, LK_TILE_SET};
+    lk_tile_fn *const set = scores[width / 32][dot];
     const lk_tensor *y0 = &c->in[by_key ? 0 : 1], *y1 = &c->in[by_key ? LK_ATTENTION_DOUT : 2];
     const int64_t d = j->s.d, words = dot ? d / 2 : d;
     const int64_t first = p->see.first > base ? p->see.first - base : 0;
     const int64_t end = p->see.end - base < LK_ROWS ? p->see.end - base : LK_ROWS;
     const int64_t row =
         (by_key ? (p->b * j->s.heads + h) : (p->b * j->s.kv_heads + hk)) * j->n_rows + base;
-    const int64_t at = (row + first) * d, n = end - first;
-    lk_tile_product(set, lk_attend_along(dot, y0, at, n, d, m->copy[0]), words, 1, n, m->lanes[0],
-                    words, m->s + first * width, NULL);
-    lk_tile_product(set, lk_attend_along(dot, y1, at, n, d, m->copy[1]), words, 1, n, m->lanes[1],
-                    words, m->ds + first * width, NULL);
+    const int64_t at = (row + first) * d, n = end - first, more = p->see.end - base - LK_ROWS;
+    for (int i = 0; i < 2 && more > 0; i++)
+        lk_attend_fetch(i ? y1 : y0, (row + LK_ROWS) * d, (more < LK_ROWS ? more : LK_ROWS) * d);
+    set(lk_attend_along(dot, y0, at, n, d, m->copy[0]), words, n, m->lanes[0], words,
+        m->s + first * width, NULL);
+    set(lk_attend_along(dot, y1, at, n, d, m->copy[1]), words, n, m->lanes[1], words,
+        m->ds + first * width, NULL);
     lk_attend_bias(width, j, p->b, h, w->s, base, first, end, m->s);
     if (base + first < p->see.full_first || base + end > p->see.full_end)
         lk_attend_mask(width, p, base, first, end, -INFINITY, m->s);
@@ -95,7 +114,7 @@ LK_INLINE void grad_rows(const int width, const int dot, const int by_key, const
     if (by_key)
         add_rows(width, dot, y1, row * d, first, end, d, m->s, m->copy[1], m->pairs, m->sum[1]);
     else if (lk_has(c, LK_ATTENTION_SLOPE))
-        add_cost(width, j, p->b, base, first, end, m->ds, w);
+        add_cost(width, j, p->b, base, first, end, m->s, m->ds, w);
     add_rows(width, dot, y0, row * d, first, end, d, m->ds, m->copy[0], m->pairs, m->sum[0]);
 }
 
@@ -110,11 +129,12 @@ static void load_lanes(const lk_attend_job *j, const lk_attend_place *p, int64_t
     }
 }
 
-LK_INLINE void query_tile(const int width, const int dot, const lk_attend_job *j,
-                          const lk_scratch *m, int64_t item)
+LK_INLINE void query_tile(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
+                          int64_t item)
 {
     const lk_call *c = j->c;
     const int64_t d = j->s.d;
+    const float *dlse = c->in[LK_ATTENTION_DLSE].data;
     float factor[LK_WIDE];
     lk_attend_place p;
     lanes w;
@@ -133,12 +153,13 @@ LK_INLINE void query_tile(const int width, const int dot, const lk_attend_job *j
         lk_attend_store(width, m->sum[0], factor, &c->out[0], row * d, p.n, d);
     for (int side = 0; side < 2; side++) {
         j->parts[2 * item + side] = 0;
-        for (int64_t i = 0; i < p.n; i++)
-            j->parts[2 * item + side] += p.lo[i] < p.hi[i] ? w.cost[side][i] : 0;
+        for (int64_t i = 0; i < p.n && lk_has(c, LK_ATTENTION_SLOPE); i++)
+            if (p.lo[i] < p.hi[i])
+                j->parts[2 * item + side] += cost_of(&w, side, i, dlse ? dlse[row + i] : 0);
     }
 }
 
-LK_INLINE void key_tile(const int width, const int dot, const lk_attend_job *j, const lk_scratch *m,
+LK_INLINE void key_tile(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
                         int64_t item)
 {
     const lk_call *c = j->c;
@@ -170,17 +191,11 @@ LK_INLINE void key_tile(const int width, const int dot, const lk_attend_job *j, 
 #define TILES(width)                                                                               \
     static void query_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)           \
     {                                                                                              \
-        if (lk_attend_dots(j->c, j->s.d))                                                          \
-            query_tile(width, LK_VEC_DOT, j, m, item);                                             \
-        else                                                                                       \
-            query_tile(width, 0, j, m, item);                                                      \
+        query_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item);                               \
     }                                                                                              \
     static void key_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)             \
     {                                                                                              \
-        if (lk_attend_dots(j->c, j->s.d))                                                          \
-            key_tile(width, LK_VEC_DOT, j, m, item);                                               \
-        else                                                                                       \
-            key_tile(width, 0, j, m, item);                                                        \
+        key_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item);                                 \
     }
 TILES(16)
 TILES(32)

@@ -120,6 +120,13 @@ const lk_cpu_kernel LK_VEC(lk_cpu_div) = {.phase = {{binary_units, binary_range}
 
 #define GELU_TANH_ARG(x) (0.7978845608f * ((x) + 0.044715f * (x) * (x) * (x)))
 
+static inline float gelu(float x)
+{
+    float bell;
+    const float tail = lk_normal_tail(x, &bell);
+    return x * (x > 0 ? 1.0f - tail : tail);
+}
+
 #define EACH(kind, expr)                                                                           \
     case LK_##kind:                                                                                \
         for (int64_t i = 0; i < n; i++) {                                                          \
@@ -146,7 +153,7 @@ static void unary_run(lk_unary_kind kind, float a, float b, int64_t n, const flo
         EACH(SOFTPLUS, (x > 0 ? x : 0) + lk_logf(1.0f + lk_expf(-__builtin_fabsf(x))))
         EACH(RELU, x > 0 ? x : 0)
         EACH(LEAKY_RELU, x > 0 ? x : a * x)
-        EACH(GELU, 0.5f * x * (1.0f + lk_erff(x * 0.7071067812f)))
+        EACH(GELU, gelu(x))
         EACH(GELU_TANH, x * lk_sigmoidf(2.0f * GELU_TANH_ARG(x)))
         EACH(SILU, x * lk_sigmoidf(x))
         EACH(CLAMP, x < a ? a : x > b ? b : x)
@@ -167,7 +174,9 @@ static void unary_run(lk_unary_kind kind, float a, float b, int64_t n, const flo
 
 static inline float gelu_slope(float x)
 {
-    return 0.5f * (1.0f + lk_erff(x * 0.7071067812f)) + x * 0.3989422804f * lk_expf(-0.5f * x * x);
+    float bell;
+    const float tail = lk_normal_tail(x, &bell);
+    return (x > 0 ? 1.0f - tail : tail) + x * 0.3989422804f * bell;
 }
 
 static inline float gelu_tanh_slope(float x)

@@ -78,11 +78,7 @@ static float sum_line(const lk_tensor *t, int64_t at, int64_t n)
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
         const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
         const float *x = lk_run_in(t, at + i, k, buffer);
-        float s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < k; j++)
-            s += x[j];
-        total += (double)s;
+        total += (double)lk_run_sum(x, k);
     }
     return (float)total;
 }
@@ -169,3 +165,99 @@ static int64_t one_unit(const lk_call *c)
 
 const lk_cpu_kernel LK_VEC(lk_cpu_sum) = {
     .prepare = sum_prepare, .phase = {{sum_units, sum_range}, {one_unit, sum_finish}}};
+
+/* ---- softmax ----
+ *
+ * Three passes over a row: its greatest number, the sum of the exponentials, the quotients.  The
+ * exponentials are kept for the last pass in the result (f32) or a buffer, and computed again when
+ * the row is too long for it. */
+#define KEPT 4096
+
+static int64_t softmax_units(const lk_call *c)
+{
+    return lk_last(&c->in[0].shape) ? lk_rows(&c->in[0].shape) : 0;
+}
+
+static float row_most(const lk_tensor *t, int64_t at, int64_t n)
+{
+    float buffer[LK_VEC_RUN], most = -__builtin_inff();
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        const float *x = lk_run_in(t, at + i, k, buffer);
+#pragma omp simd reduction(max : most)
+        for (int64_t j = 0; j < k; j++)
+            most = x[j] > most ? x[j] : most;
+    }
+    return most;
+}
+
+static float exp_run(const float *x, float most, int64_t n, float *e)
+{
+    for (int64_t j = 0; j < n; j++)
+        e[j] = lk_expf(x[j] - most);
+    return lk_run_sum(e, n);
+}
+
+static void softmax_row(const lk_call *c, int64_t at, int64_t n, float *kept)
+{
+    const lk_tensor *x = &c->in[0], *y = &c->out[0];
+    const float most = row_most(x, at, n);
+    float buf_x[LK_VEC_RUN], buf_y[LK_VEC_RUN], scale;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        sum += (double)exp_run(lk_run_in(x, at + i, k, buf_x), most, k, kept ? kept + i : buf_y);
+    }
+    scale = (float)(1 / sum);
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        const float *e = kept ? kept + i : buf_y;
+        float *to = lk_run_out(y, at + i, buf_y);
+        if (!kept)
+            exp_run(lk_run_in(x, at + i, k, buf_x), most, k, buf_y);
+        for (int64_t j = 0; j < k; j++)
+            to[j] = e[j] * scale;
+        lk_run_end(y, at + i, k, to);
+    }
+}
+
+static void softmax_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n = lk_last(&c->in[0].shape);
+    float buffer[KEPT], *kept = n <= KEPT ? buffer : NULL;
+    for (int64_t row = first; row < end; row++)
+        softmax_row(c, row * n, n,
+                    c->out[0].dtype == LK_F32 ? (float *)c->out[0].data + row * n : kept);
+}
+
+static void softmax_grad_row(const lk_call *c, int64_t at, int64_t n)
+{
+    float buf_y[LK_VEC_RUN], buf_d[LK_VEC_RUN], buf_x[LK_VEC_RUN], dot;
+    double total = 0;
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        const float *y = lk_run_in(&c->in[0], at + i, k, buf_y);
+        const float *dy = lk_run_in(&c->in[1], at + i, k, buf_d);
+        total += (double)lk_run_dot(dy, y, k);
+    }
+    dot = (float)total;
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        const float *y = lk_run_in(&c->in[0], at + i, k, buf_y);
+        const float *dy = lk_run_in(&c->in[1], at + i, k, buf_d);
+        float *dx = lk_run_out(&c->out[0], at + i, buf_x);
+        for (int64_t j = 0; j < k; j++)
+            dx[j] = y[j] * (dy[j] - dot);
+        lk_run_end(&c->out[0], at + i, k, dx);
+    }
+}
+
+static void softmax_grad_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const int64_t n = lk_last(&c->in[0].shape);
+    for (int64_t row = first; row < end; row++)
+        softmax_grad_row(c, row * n, n);
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_softmax) = {.phase = {{softmax_units, softmax_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_softmax_grad) = {.phase = {{softmax_units, softmax_grad_range}}};

@@ -1,4 +1,4 @@
-/* vec_shape.c - kernels of kernels/ops/shape.c. */
+/* vec_shape.c - kernels of kernels/ops/shape.c and rearrange.c. */
 #include "kernels/cpu/vec.h"
 
 #include "kernels/ops/ops_impl.h"
@@ -133,3 +133,77 @@ const lk_cpu_kernel LK_VEC(lk_cpu_broadcast) = {.phase = {{box_units, box_range}
 const lk_cpu_kernel LK_VEC(lk_cpu_pad) = {
     .phase = {{zero_units, zero_range}, {box_units, box_range}}};
 const lk_cpu_kernel LK_VEC(lk_cpu_split) = {.phase = {{split_units, split_range}}};
+
+/* ---- gather, scatter_add ---- */
+
+static int64_t gather_units(const lk_call *c)
+{
+    const lk_split to = lk_split_at(&c->out[0].shape, c->node->attr.axis.axis);
+    return to.inner ? to.outer * to.size : 0;
+}
+
+static void gather_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_split from = lk_split_at(&c->in[0].shape, c->node->attr.axis.axis);
+    const int64_t bytes = from.inner * (int64_t)lk_dtype_bytes(c->out[0].dtype);
+    const int64_t n_index = c->in[1].shape.dim[0];
+    const int32_t *index = c->in[1].data;
+    const char *x = c->in[0].data;
+    char *y = c->out[0].data;
+    int64_t m = first % n_index, outer = first / n_index;
+    for (int64_t u = first; u < end; u++) {
+        const int64_t n = index[m];
+        if (n < 0 || n >= from.size)
+            memset(y + u * bytes, 0, (size_t)bytes);
+        else if (bytes == 4)
+            memcpy(y + u * 4, x + (outer * from.size + n) * 4, 4);
+        else if (bytes == 2)
+            memcpy(y + u * 2, x + (outer * from.size + n) * 2, 2);
+        else
+            memcpy(y + u * bytes, x + (outer * from.size + n) * bytes, (size_t)bytes);
+        if (++m == n_index) {
+            m = 0;
+            outer++;
+        }
+    }
+}
+
+/* Each unit owns some rows of the result and looks through all indices for them, in order. */
+static int64_t owners(const lk_split *to)
+{
+    const int64_t wanted = to->outer ? 64 / to->outer : 1;
+    return wanted < 1 ? 1 : wanted > to->size ? to->size : wanted;
+}
+
+static int64_t scatter_units(const lk_call *c)
+{
+    const lk_split to = lk_split_at(&c->out[0].shape, c->node->attr.axis.axis);
+    return to.inner ? to.outer * owners(&to) : 0;
+}
+
+static void scatter_range(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_split to = lk_split_at(&c->out[0].shape, c->node->attr.axis.axis);
+    const int64_t n_index = c->in[1].shape.dim[0];
+    const int32_t *index = c->in[1].data;
+    float buffer[LK_VEC_RUN];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t outer = u / owners(&to), owner = u % owners(&to);
+        const int64_t lo = to.size * owner / owners(&to), hi = to.size * (owner + 1) / owners(&to);
+        float *y = (float *)c->out[0].data + outer * to.size * to.inner;
+        memset(y + lo * to.inner, 0, (size_t)((hi - lo) * to.inner) * sizeof *y);
+        for (int64_t m = 0; m < n_index; m++) {
+            const int64_t n = index[m];
+            for (int64_t at = 0; n >= lo && n < hi && at < to.inner; at += LK_VEC_RUN) {
+                const int64_t k = to.inner - at < LK_VEC_RUN ? to.inner - at : LK_VEC_RUN;
+                const float *x =
+                    lk_run_in(&c->in[0], (outer * n_index + m) * to.inner + at, k, buffer);
+                for (int64_t i = 0; i < k; i++)
+                    y[n * to.inner + at + i] += x[i];
+            }
+        }
+    }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_gather) = {.phase = {{gather_units, gather_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_scatter_add) = {.phase = {{scatter_units, scatter_range}}};

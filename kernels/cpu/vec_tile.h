@@ -87,7 +87,7 @@ LK_INLINE void lk_tile_product(const lk_tile t, const lk_word *a, int64_t a_row,
     const int tall = cols < LK_MAX_COLS ? LK_TALL : 6;
     for (int col = 0; col < t.width; col += cols * LK_LANES) {
         const lk_word *at_b = b + col;
-        const float *f = factor + (t.mode == LK_TILE_SCALE_ADD ? col : 0);
+        const float *f = t.mode == LK_TILE_SCALE_ADD ? factor + col : factor;
         int64_t r = 0;
 #define LK_BLOCKS(rows)                                                                            \
     for (; r + rows <= n_rows; r += rows)                                                          \
@@ -100,6 +100,36 @@ LK_INLINE void lk_tile_product(const lk_tile t, const lk_word *a, int64_t a_row,
 #undef LK_BLOCKS
     }
 }
+
+/* Products as functions, one per width and kind of words: name[width / 32][dot].  `row` and `k` are
+ * a's strides in terms of `step`. */
+typedef void lk_tile_fn(const lk_word *a, int64_t step, int64_t n_rows, const lk_word *b,
+                        int64_t n_k, float *y, const float *factor);
+#define LK_TILE_FN(name, width, dot, mode, row, k)                                                 \
+    static void name##_##width##_##dot(const lk_word *a, int64_t step, int64_t n_rows,             \
+                                       const lk_word *b, int64_t n_k, float *y,                    \
+                                       const float *factor)                                        \
+    {                                                                                              \
+        (void)step;                                                                                \
+        lk_tile_product((lk_tile){width, dot, mode}, a, row, k, n_rows, b, n_k, y, factor);        \
+    }
+#if LK_VEC_DOT
+#define LK_TILE_FNS(name, mode, row, k)                                                            \
+    LK_TILE_FN(name, 16, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 32, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 64, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 16, 1, mode, row, k)                                                          \
+    LK_TILE_FN(name, 32, 1, mode, row, k)                                                          \
+    LK_TILE_FN(name, 64, 1, mode, row, k)                                                          \
+    static lk_tile_fn *const name[3][2] = {                                                        \
+        {name##_16_0, name##_16_1}, {name##_32_0, name##_32_1}, {name##_64_0, name##_64_1}};
+#else
+#define LK_TILE_FNS(name, mode, row, k)                                                            \
+    LK_TILE_FN(name, 16, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 32, 0, mode, row, k)                                                          \
+    LK_TILE_FN(name, 64, 0, mode, row, k)                                                          \
+    static lk_tile_fn *const name[3][1] = {{name##_16_0}, {name##_32_0}, {name##_64_0}};
+#endif
 
 /* Columns of an [n_rows, n_words] matrix become rows of the lanes: to[x, i] = from[i, x], zeros in
  * lanes n_rows and up. */
@@ -117,18 +147,18 @@ LK_INLINE void lk_tile_turn(const int width, const lk_word *from, int64_t n_rows
             to[x * width + i] = i < n_rows ? from[i * n_words + x] : 0;
 }
 
-/* 2^x for x <= 0 or a little above: relative error 1.5e-7, exactly 1 at 0, 0 below -126. */
+/* 2^x for x <= 0 or a little above: relative error 1.5e-7, exactly 1 at 0, 0 below -126; a NaN
+ * stays one. */
 LK_INLINE float lk_exp2_down(float x)
 {
-    const float clamped = x < -126.0f ? -126.0f : x;
-    const float n = __builtin_rintf(clamped), r = clamped - n;
+    const float n = __builtin_rintf(x > -126.0f ? x : -126.0f), r = x - n;
     float p = 1.326472714e-3f;
     p = p * r + 9.671512663e-3f;
     p = p * r + 5.550733744e-2f;
     p = p * r + 2.402224209e-1f;
     p = p * r + 6.931469776e-1f;
     p = p * r + 1.0f;
-    p = lk_bits_float((int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)(int32_t)n << 23)));
+    p = p * lk_bits_float((int32_t)((uint32_t)((int32_t)n + 127) << 23));
     return x < -126.0f ? 0.0f : p;
 }
 

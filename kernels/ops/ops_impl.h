@@ -62,6 +62,12 @@ typedef struct lk_box_copy {
 } lk_box_copy;
 lk_box_copy lk_box_copy_of(const lk_call *c, int which);
 
+/* NORM, NORM_GRAD: x is [samples, rows, channels]. */
+typedef struct lk_norm_sizes {
+    int64_t samples, rows, channels, groups;
+} lk_norm_sizes;
+lk_norm_sizes lk_norm_sizes_of(const lk_call *c);
+
 /* MATMUL: n_batch products [m, k] x [k, n]. */
 typedef struct lk_product {
     int64_t n_batch, m, n, k;
@@ -98,6 +104,14 @@ typedef struct lk_rotary_sizes {
     int64_t n_batch, repeats, n, d, pairs;
 } lk_rotary_sizes;
 lk_rotary_sizes lk_rotary_sizes_of(const lk_call *c);
+
+/* RANDOM, DROPOUT: the stream of rng.h that this run draws from (steps below 2^40), and the word
+ * below which DROPOUT gives zero. */
+static inline uint64_t lk_random_stream(const lk_call *c)
+{
+    return c->node->attr.random.stream << 40 ^ *c->step;
+}
+uint32_t lk_dropout_bound(const lk_call *c);
 
 /* Fail the record with a sentence about the operands' shapes. */
 lk_status lk_bad_shapes(const lk_call *c, const char *what);

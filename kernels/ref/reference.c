@@ -54,8 +54,6 @@ static lk_status run(lk_call *calls, int n_calls, int check, int rounded)
     for (int k = 0; k < n_calls; k++) {
         const lk_call *c = &calls[k];
         const lk_op_def *def = lk_op_get(c->node->op);
-        if (def->is_alias)
-            continue;
         def->define(c);
         for (int i = 0; i < c->node->n_out; i++) {
             if (c->node->out[i] < 0 || c->out[i].dtype != LK_F64)

@@ -1,0 +1,466 @@
+/* vec_norm.c - kernels of kernels/ops/norm.c.
+ *
+ * Means and squares about the mean are taken over runs (rows) or blocks of rows (groups) in the
+ * first-level cache and joined exactly (Chan, Golub, LeVeque 1983), so one pass over memory gives
+ * both and a large mean costs no digits.  Sums that cross rows go through fixed parts. */
+#include "kernels/cpu/vec.h"
+
+#include "kernels/ops/ops_impl.h"
+
+#define RUN LK_VEC_RUN
+
+/* Sections of rows that no sum crosses, each in `parts` fixed parts of its rows: a sample for
+ * groups and for gammas of its own, everything otherwise. */
+typedef struct split {
+    int64_t sections, rows, parts;
+} split;
+
+static split split_of(const lk_call *c)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int by_sample = c->node->attr.norm.kind == LK_GROUP_NORM ||
+                          c->node->attr.norm.n_gamma_dims == 2 ||
+                          c->node->attr.norm.n_beta_dims == 2;
+    split s = {.sections = by_sample ? z.samples : 1,
+               .rows = by_sample ? z.rows : z.samples * z.rows};
+    s.parts = s.sections ? 64 / s.sections : 1;
+    s.parts = s.parts > s.rows ? s.rows : s.parts;
+    s.parts = s.parts < 1 ? 1 : s.parts;
+    return s;
+}
+
+static int is_group(const lk_call *c)
+{
+    return c->node->attr.norm.kind == LK_GROUP_NORM;
+}
+
+/* One number or `fill` for each channel of a run. */
+static const float *scale_run(const lk_tensor *t, int64_t sample, int64_t n_ch, int64_t at,
+                              const float *absent)
+{
+    if (!t->data)
+        return absent;
+    return (const float *)t->data + (t->shape.n_dims == 2 ? sample * n_ch : 0) + at;
+}
+
+static void fill(float *x, float value)
+{
+    for (int i = 0; i < RUN; i++)
+        x[i] = value;
+}
+
+/* ---- layer and RMS: a row is a set ---- */
+
+/* Mean (RMS: 0) and mean square about it. */
+static void row_statistics(const lk_call *c, int64_t at, int64_t n, double *mean, double *square)
+{
+    const int rms = c->node->attr.norm.kind == LK_RMS_NORM;
+    float buffer[RUN];
+    double m = 0, s = 0, n_done = 0;
+    for (int64_t i = 0; i < n; i += RUN) {
+        const int64_t k = n - i < RUN ? n - i : RUN;
+        const float *x = lk_run_in(&c->in[0], at + i, k, buffer);
+        const double nk = (double)k;
+        if (rms) {
+            s += (double)lk_run_dot(x, x, k);
+        } else {
+            const float mk = lk_run_sum(x, k) / (float)k;
+            const double d = (double)mk - m;
+            float sk = 0;
+#pragma omp simd reduction(+ : sk)
+            for (int64_t j = 0; j < k; j++)
+                sk += (x[j] - mk) * (x[j] - mk);
+            s += (double)sk + d * d * n_done * nk / (n_done + nk);
+            m += d * nk / (n_done + nk);
+        }
+        n_done += nk;
+    }
+    *mean = m;
+    *square = n ? s / (double)n : 0;
+}
+
+static void norm_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, const float *ones,
+                     const float *zeros)
+{
+    const int64_t n = z->channels, sample = row / z->rows;
+    float buf_x[RUN], buf_y[RUN], mean, r;
+    double m, s;
+    row_statistics(c, row * n, n, &m, &s);
+    mean = (float)m;
+    r = (float)(1 / sqrt(s + c->node->attr.norm.eps));
+    for (int64_t at = 0; at < n; at += RUN) {
+        const int64_t k = n - at < RUN ? n - at : RUN;
+        const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
+        const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
+        const float *beta = scale_run(&c->in[2], sample, n, at, zeros);
+        float *y = lk_run_out(&c->out[0], row * n + at, buf_y);
+        for (int64_t i = 0; i < k; i++)
+            y[i] = (x[i] - mean) * r * gamma[i] + beta[i];
+        lk_run_end(&c->out[0], row * n + at, k, y);
+    }
+    if (c->out[1].data)
+        ((float *)c->out[1].data)[row] = mean;
+    if (c->out[2].data)
+        ((float *)c->out[2].data)[row] = r;
+}
+
+/* h = dy gamma and z of a run; what it adds to dgamma and dbeta. */
+static void gamma_run(int64_t n, const float *restrict x, const float *restrict dy,
+                      const float *restrict gamma, float mean, float r, float *restrict h,
+                      float *restrict z, float *restrict dgamma, float *restrict dbeta)
+{
+    for (int64_t i = 0; i < n; i++) {
+        z[i] = (x[i] - mean) * r;
+        h[i] = dy[i] * gamma[i];
+        dgamma[i] += dy[i] * z[i];
+        dbeta[i] += dy[i];
+    }
+}
+
+/* dx of a row; what it adds to dgamma and dbeta. */
+static void norm_grad_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, const float *ones,
+                          float *dgamma, float *dbeta)
+{
+    const int64_t n = z->channels, sample = row / z->rows;
+    const float mean = c->in[3].data ? ((const float *)c->in[3].data)[row] : 0;
+    const float r = ((const float *)c->in[4].data)[row];
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN], buf_h[RUN], buf_z[RUN], h_mean, hz_mean;
+    double sum_h = 0, sum_hz = 0;
+    for (int64_t at = 0; at < n; at += RUN) {
+        const int64_t k = n - at < RUN ? n - at : RUN;
+        const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
+        const float *dy = lk_run_in(&c->in[2], row * n + at, k, buf_d);
+        const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
+        gamma_run(k, x, dy, gamma, mean, r, buf_h, buf_z, dgamma + at, dbeta + at);
+        sum_h += (double)lk_run_sum(buf_h, k);
+        sum_hz += (double)lk_run_dot(buf_h, buf_z, k);
+    }
+    h_mean = c->node->attr.norm.kind == LK_RMS_NORM ? 0 : (float)(sum_h / (double)n);
+    hz_mean = (float)(sum_hz / (double)n);
+    for (int64_t at = 0; c->out[0].data && at < n; at += RUN) {
+        const int64_t k = n - at < RUN ? n - at : RUN;
+        const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
+        const float *dy = lk_run_in(&c->in[2], row * n + at, k, buf_d);
+        const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
+        float *dx = lk_run_out(&c->out[0], row * n + at, buf_y);
+        for (int64_t i = 0; i < k; i++)
+            dx[i] = r * (dy[i] * gamma[i] - h_mean - (x[i] - mean) * r * hz_mean);
+        lk_run_end(&c->out[0], row * n + at, k, dx);
+    }
+}
+
+/* ---- group: statistics a channel first, over parts of a sample's rows ----
+ *
+ * Work space: [samples, parts, 2, C], mean and squares about it of a part (backward: sum dy z and
+ * sum dy), and behind them [samples, COEFFICIENTS, C] of the last phase. */
+#define COEFFICIENTS 4
+
+static float *part_at(const lk_call *c, int64_t section, int64_t part)
+{
+    const split s = split_of(c);
+    return (float *)c->work + (section * s.parts + part) * 2 * lk_last(&c->in[0].shape);
+}
+
+static float *coefficients_at(const lk_call *c, int64_t sample)
+{
+    const split s = split_of(c);
+    return part_at(c, s.sections, 0) + sample * COEFFICIENTS * lk_last(&c->in[0].shape);
+}
+
+/* Mean and squares about it of each channel over n_rows rows, by blocks that stay in cache. */
+static void channel_statistics(const lk_call *c, int64_t n_ch, int64_t row, int64_t n_rows,
+                               float *mean, float *square)
+{
+    enum { BLOCK = 16 };
+    float x_of[BLOCK][RUN], m[RUN], s[RUN];
+    memset(mean, 0, (size_t)n_ch * sizeof *mean);
+    memset(square, 0, (size_t)n_ch * sizeof *square);
+    for (int64_t done = 0; done < n_rows; done += BLOCK) {
+        const int n = n_rows - done < BLOCK ? (int)(n_rows - done) : BLOCK;
+        const float weight = (float)((double)n / (double)(done + n));
+        for (int64_t at = 0; at < n_ch; at += RUN) {
+            const int64_t k = n_ch - at < RUN ? n_ch - at : RUN;
+            const float *x[BLOCK];
+            memset(m, 0, (size_t)k * sizeof *m);
+            memset(s, 0, (size_t)k * sizeof *s);
+            for (int b = 0; b < n; b++) {
+                x[b] = lk_run_in(&c->in[0], (row + done + b) * n_ch + at, k, x_of[b]);
+                for (int64_t i = 0; i < k; i++)
+                    m[i] += x[b][i];
+            }
+            for (int64_t i = 0; i < k; i++)
+                m[i] /= (float)n;
+            for (int b = 0; b < n; b++)
+                for (int64_t i = 0; i < k; i++)
+                    s[i] += (x[b][i] - m[i]) * (x[b][i] - m[i]);
+            for (int64_t i = 0; i < k; i++) {
+                const float d = m[i] - mean[at + i];
+                square[at + i] += s[i] + d * d * weight * (float)done;
+                mean[at + i] += d * weight;
+            }
+        }
+    }
+}
+
+static lk_status norm_prepare(lk_call *c, size_t *work_bytes)
+{
+    const split s = split_of(c);
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int64_t rows = s.sections * s.parts * 2 + (is_group(c) ? z.samples * COEFFICIENTS : 0);
+    const int needed = is_group(c) || c->node->op == LK_OP_NORM_GRAD;
+    *work_bytes = needed ? (size_t)(rows * z.channels) * sizeof(float) : 0;
+    return LK_OK;
+}
+
+static int64_t part_units(const lk_call *c)
+{
+    const split s = split_of(c);
+    return s.sections * s.parts;
+}
+
+static int64_t first_units(const lk_call *c)
+{
+    return is_group(c) ? part_units(c) : lk_rows(&c->in[0].shape);
+}
+
+static int64_t second_units(const lk_call *c)
+{
+    return is_group(c) ? split_of(c).sections : 0;
+}
+
+static int64_t third_units(const lk_call *c)
+{
+    return is_group(c) ? lk_rows(&c->in[0].shape) : 0;
+}
+
+static void norm_first(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const split s = split_of(c);
+    float ones[RUN], zeros[RUN];
+    fill(ones, 1);
+    fill(zeros, 0);
+    for (int64_t u = first; u < end; u++) {
+        if (is_group(c)) {
+            const int64_t from = s.rows * (u % s.parts) / s.parts;
+            const int64_t to = s.rows * (u % s.parts + 1) / s.parts;
+            float *mean = part_at(c, 0, u);
+            channel_statistics(c, z.channels, u / s.parts * s.rows + from, to - from, mean,
+                               mean + z.channels);
+        } else {
+            norm_row(c, &z, u, ones, zeros);
+        }
+    }
+}
+
+/* Mean and mean square about it of one set, from the statistics of its parts. */
+static void join_group(const lk_call *c, int64_t sample, int64_t group, double *mean,
+                       double *square)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const split s = split_of(c);
+    const int64_t width = z.channels / z.groups;
+    double n = 0, m = 0, q = 0;
+    for (int64_t p = 0; p < s.parts; p++) {
+        const float *part = part_at(c, sample, p);
+        const double k = (double)(s.rows * (p + 1) / s.parts - s.rows * p / s.parts);
+        for (int64_t ch = group * width; k > 0 && ch < (group + 1) * width; ch++) {
+            const double d = (double)part[ch] - m;
+            q += (double)part[z.channels + ch] + d * d * n * k / (n + k);
+            m += d * k / (n + k);
+            n += k;
+        }
+    }
+    *mean = m;
+    *square = n > 0 ? q / n : 0;
+}
+
+static void norm_second(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int64_t n = z.channels, width = n / z.groups;
+    for (int64_t sample = first; sample < end; sample++) {
+        float *k = coefficients_at(c, sample);
+        const float *gamma = scale_run(&c->in[1], sample, n, 0, NULL);
+        const float *beta = scale_run(&c->in[2], sample, n, 0, NULL);
+        for (int64_t group = 0; group < z.groups; group++) {
+            double m, q;
+            float r;
+            join_group(c, sample, group, &m, &q);
+            r = (float)(1 / sqrt(q + c->node->attr.norm.eps));
+            if (c->out[1].data)
+                ((float *)c->out[1].data)[sample * z.groups + group] = (float)m;
+            if (c->out[2].data)
+                ((float *)c->out[2].data)[sample * z.groups + group] = r;
+            for (int64_t ch = group * width; ch < (group + 1) * width; ch++) {
+                k[ch] = (float)m;
+                k[n + ch] = r * (gamma ? gamma[ch] : 1);
+                k[2 * n + ch] = beta ? beta[ch] : 0;
+            }
+        }
+    }
+}
+
+static void norm_third(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int64_t n = z.channels;
+    float buf_x[RUN], buf_y[RUN];
+    for (int64_t row = first; row < end; row++)
+        for (int64_t at = 0; at < n; at += RUN) {
+            const int64_t k = n - at < RUN ? n - at : RUN;
+            const float *mean = coefficients_at(c, row / z.rows) + at;
+            const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
+            float *y = lk_run_out(&c->out[0], row * n + at, buf_y);
+            for (int64_t i = 0; i < k; i++)
+                y[i] = (x[i] - mean[i]) * mean[n + i] + mean[2 * n + i];
+            lk_run_end(&c->out[0], row * n + at, k, y);
+        }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_norm) = {
+    .prepare = norm_prepare,
+    .phase = {{first_units, norm_first}, {second_units, norm_second}, {third_units, norm_third}}};
+
+/* ---- gradients ---- */
+
+static void sums_run(int64_t n, const float *restrict x, const float *restrict dy,
+                     const float *restrict mean, const float *restrict r, float *restrict dyz,
+                     float *restrict dy_sum)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dyz[i] += dy[i] * ((x[i] - mean[i]) * r[i]);
+        dy_sum[i] += dy[i];
+    }
+}
+
+/* Sums of dy z and dy for each channel over n_rows rows of a sample. */
+static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sample, int64_t row,
+                         int64_t n_rows, float *dyz, float *dy_sum)
+{
+    const int64_t n = z->channels, width = n / z->groups;
+    const float *mean = (const float *)c->in[3].data + sample * z->groups;
+    const float *r = (const float *)c->in[4].data + sample * z->groups;
+    float buf_x[RUN], buf_d[RUN], mean_of[RUN], r_of[RUN];
+    for (int64_t at = 0; at < n; at += RUN) {
+        const int64_t k = n - at < RUN ? n - at : RUN;
+        for (int64_t i = 0; i < k; i++) {
+            mean_of[i] = mean[(at + i) / width];
+            r_of[i] = r[(at + i) / width];
+        }
+        for (int64_t b = 0; b < n_rows; b++) {
+            const float *x = lk_run_in(&c->in[0], (row + b) * n + at, k, buf_x);
+            const float *dy = lk_run_in(&c->in[2], (row + b) * n + at, k, buf_d);
+            sums_run(k, x, dy, mean_of, r_of, dyz + at, dy_sum + at);
+        }
+    }
+}
+
+static void grad_first(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const split s = split_of(c);
+    float ones[RUN];
+    fill(ones, 1);
+    for (int64_t u = first; u < end; u++) {
+        const int64_t from = s.rows * (u % s.parts) / s.parts;
+        const int64_t to = s.rows * (u % s.parts + 1) / s.parts, row = u / s.parts * s.rows;
+        float *sums = part_at(c, 0, u);
+        memset(sums, 0, 2 * (size_t)z.channels * sizeof *sums);
+        if (is_group(c))
+            channel_sums(c, &z, u / s.parts, row + from, to - from, sums, sums + z.channels);
+        for (int64_t i = row + from; !is_group(c) && i < row + to; i++)
+            norm_grad_row(c, &z, i, ones, sums, sums + z.channels);
+    }
+}
+
+/* Adds the parts of a section, in order; which: 0 of dy z, 1 of dy. */
+static float section_sum(const lk_call *c, int64_t section, int which, int64_t ch)
+{
+    const split s = split_of(c);
+    const int64_t n = lk_last(&c->in[0].shape);
+    const float *part = part_at(c, section, 0) + which * n + ch;
+    double sum = 0;
+    for (int64_t p = 0; p < s.parts; p++)
+        sum += (double)part[p * 2 * n];
+    return (float)sum;
+}
+
+/* What the last phase needs: dx = k0 dy + k1 (x - k2) + k3. */
+static void group_coefficients(const lk_call *c, const lk_norm_sizes *z, int64_t sample)
+{
+    const int64_t n = z->channels, width = n / z->groups;
+    const float *gamma = scale_run(&c->in[1], sample, n, 0, NULL);
+    float *k = coefficients_at(c, sample);
+    for (int64_t group = 0; group < z->groups; group++) {
+        const float mean = ((const float *)c->in[3].data)[sample * z->groups + group];
+        const float r = ((const float *)c->in[4].data)[sample * z->groups + group];
+        const double count = (double)(z->rows * width);
+        double sum_h = 0, sum_hz = 0;
+        for (int64_t ch = group * width; ch < (group + 1) * width; ch++) {
+            const double scale = gamma ? (double)gamma[ch] : 1;
+            sum_hz += scale * (double)section_sum(c, sample, 0, ch);
+            sum_h += scale * (double)section_sum(c, sample, 1, ch);
+        }
+        for (int64_t ch = group * width; ch < (group + 1) * width; ch++) {
+            k[ch] = r * (gamma ? gamma[ch] : 1);
+            k[n + ch] = (float)(-(double)r * (double)r * sum_hz / count);
+            k[2 * n + ch] = mean;
+            k[3 * n + ch] = (float)(-(double)r * sum_h / count);
+        }
+    }
+}
+
+static int64_t one_unit(const lk_call *c)
+{
+    (void)c;
+    return 1;
+}
+
+static void grad_second(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const split s = split_of(c);
+    (void)first;
+    (void)end;
+    for (int which = 0; which < 2; which++) { /* dgamma, dbeta */
+        const lk_tensor *t = &c->out[1 + which];
+        float *d = t->data;
+        if (!d)
+            continue;
+        memset(d, 0, lk_tensor_bytes(t));
+        for (int64_t section = 0; section < s.sections; section++)
+            for (int64_t ch = 0; ch < z.channels; ch++)
+                d[t->shape.n_dims == 2 ? section * z.channels + ch : ch] +=
+                    section_sum(c, section, which, ch);
+    }
+    for (int64_t sample = 0; is_group(c) && z.rows && sample < z.samples; sample++)
+        group_coefficients(c, &z, sample);
+}
+
+static int64_t grad_third_units(const lk_call *c)
+{
+    return c->out[0].data ? third_units(c) : 0;
+}
+
+static void grad_third(const lk_call *c, int64_t first, int64_t end)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int64_t n = z.channels;
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
+    for (int64_t row = first; row < end; row++)
+        for (int64_t at = 0; at < n; at += RUN) {
+            const int64_t m = n - at < RUN ? n - at : RUN;
+            const float *k = coefficients_at(c, row / z.rows) + at;
+            const float *x = lk_run_in(&c->in[0], row * n + at, m, buf_x);
+            const float *dy = lk_run_in(&c->in[2], row * n + at, m, buf_d);
+            float *dx = lk_run_out(&c->out[0], row * n + at, buf_y);
+            for (int64_t i = 0; i < m; i++)
+                dx[i] = k[i] * dy[i] + k[n + i] * (x[i] - k[2 * n + i]) + k[3 * n + i];
+            lk_run_end(&c->out[0], row * n + at, m, dx);
+        }
+}
+
+const lk_cpu_kernel LK_VEC(lk_cpu_norm_grad) = {
+    .prepare = norm_prepare,
+    .phase = {{part_units, grad_first}, {one_unit, grad_second}, {grad_third_units, grad_third}}};
