@@ -276,6 +276,11 @@ void lk_checkpoint_end(lk_graph *g)
     g->segment = -1;
 }
 
+lk_dtype lk_graph_compute_dtype(const lk_graph *g)
+{
+    return g->config.compute;
+}
+
 lk_dtype lk_var_dtype(const lk_graph *g, lk_var v)
 {
     return lk_is_none(v) ? LK_F32 : g->values[v.id].dtype;

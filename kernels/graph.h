@@ -111,6 +111,7 @@ void lk_name(lk_graph *g, lk_var v, const char *name);
 void lk_checkpoint_begin(lk_graph *g);
 void lk_checkpoint_end(lk_graph *g);
 
+lk_dtype lk_graph_compute_dtype(const lk_graph *g); /* of the configuration */
 lk_dtype lk_var_dtype(const lk_graph *g, lk_var v);
 lk_shape lk_var_shape(const lk_graph *g, lk_var v); /* no dimension for LK_NONE */
 int64_t lk_var_dim(const lk_graph *g, lk_var v,
