@@ -35,13 +35,14 @@
 
 typedef struct settings {
     bool json;
-    const char *filter;
+    const char *filter, *backend;
     int runs, seconds, threads;
 } settings;
 
 static const lk_option options[] = {
     LK_OPT_BOOL(settings, json, false, "one JSON object a line and file"),
     LK_OPT_TEXT(settings, filter, NULL, "only those whose name contains this"),
+    LK_OPT_TEXT(settings, backend, "cpu", "ops: cpu or cuda"),
     LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "score: medians are over this many runs"),
     LK_OPT_INT(settings, seconds, 30, 1, 7200, "score: length of the clips made without a FILE"),
     LK_OPT_INT(settings, threads, 2, 1, 64, "score: decoder threads, of ffmpeg as well"),
@@ -305,7 +306,14 @@ static lk_status bench_ops(const settings *s)
     lk_status st = LK_OK;
     json_t *root = json_object(), *peaks = json_object();
     op_rows rows = {.list = s->json ? json_array() : NULL};
-    const lk_bench_peaks p = lk_bench_measure_peaks();
+    const lk_backend *backend = NULL;
+    lk_bench_peaks p = {0};
+    LK_TRY(lk_bench_backend(s->backend, &backend));
+    if (backend == lk_backend_cpu())
+        p = lk_bench_measure_peaks();
+    else
+        LK_TRY(lk_bench_device_peaks(backend, &p));
+    LK_TRY(lk_json_set(root, "backend", json_string(s->backend)));
     LK_TRY(lk_json_set(root, "threads", json_integer(lk_threads())));
     LK_TRY(lk_json_set(root, "peaks", json_incref(peaks)));
     LK_TRY(lk_json_set(peaks, "f32_gflops", lk_json_real(p.f32_gflops)));
@@ -315,7 +323,7 @@ static lk_status bench_ops(const settings *s)
     if (!s->json)
         printf("%d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", lk_threads(),
                p.f32_gflops, p.bf16_gflops, p.copy_gbps);
-    LK_TRY(lk_bench_ops(s->filter, &p, take_row, &rows));
+    LK_TRY(lk_bench_ops(backend, s->filter, &p, take_row, &rows));
     LK_TRY(rows.st);
     LK_REQUIRE(rows.n > 0, LK_E_EMPTY, "no operation's name contains '%s'",
                s->filter ? s->filter : "");

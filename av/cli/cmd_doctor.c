@@ -5,6 +5,7 @@
 #include "align/farneback.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/dnn.h"
+#include "kernels/cuda/cuda.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,12 @@ static const char *const help =
 static void line(const char *what, int present, const char *detail)
 {
     printf("%-18s %-8s %s\n", what, present ? "yes" : "no", detail);
+}
+
+static void gpu_line(void *user, const char *text)
+{
+    (void)user;
+    printf("%-18s %-8s %s\n", "GPU", "optional", text);
 }
 
 static const char *cpu_level(void)
@@ -48,8 +55,7 @@ int lk_cmd_doctor(int argc, char **argv)
            "products and convolutions at full speed (apt install libdnnl-dev, build again)");
     line("OpenCV", lk_farneback_available(),
          "optional: the published AV-Align (apt install libopencv-video-dev, build again)");
-    line("NVIDIA driver", access("/dev/nvidiactl", F_OK) == 0,
-         "optional: GPU kernels; everything also runs on the CPU");
+    lk_cuda_describe(gpu_line, NULL);
     line("espeak-ng", access("/usr/bin/espeak-ng", X_OK) == 0,
          "optional: spoken words in worlds (apt install espeak-ng)");
     line("chromium", access("/usr/bin/chromium", X_OK) == 0,

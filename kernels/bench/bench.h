@@ -5,6 +5,7 @@
 #ifndef LK_KERNELS_BENCH_H
 #define LK_KERNELS_BENCH_H
 
+#include "kernels/graph.h"
 #include "kernels/tensor.h"
 
 /* Measured on this machine, all threads together. */
@@ -15,6 +16,13 @@ typedef struct lk_bench_peaks {
 } lk_bench_peaks;
 lk_bench_peaks lk_bench_measure_peaks(void);
 
+/* "cpu" or "cuda"; LK_E_ARG for another name, LK_E_ENV when the machine has no such device. */
+LK_CHECKED lk_status lk_bench_backend(const char *name, const lk_backend **out);
+
+/* The peaks of a device, through its own operations: products of 4096 x 4096 in f32 and of
+ * 8192 x 8192 in bf16, and scaling 512 MiB. */
+LK_CHECKED lk_status lk_bench_device_peaks(const lk_backend *backend, lk_bench_peaks *peaks);
+
 typedef struct lk_bench_row {
     const char *op, *shape; /* what ran; valid during the callback */
     lk_dtype dtype;
@@ -23,8 +31,10 @@ typedef struct lk_bench_row {
     double share;        /* of the matching peak */
 } lk_bench_row;
 
-/* Every case whose operation's name contains `only` (NULL: all), one callback each. */
-LK_CHECKED lk_status lk_bench_ops(const char *only, const lk_bench_peaks *peaks,
+/* On a backend (NULL: the CPU's), every case whose operation's name contains `only` (NULL: all),
+ * one callback each. */
+LK_CHECKED lk_status lk_bench_ops(const lk_backend *backend, const char *only,
+                                  const lk_bench_peaks *peaks,
                                   void (*row)(void *user, const lk_bench_row *r), void *user);
 
 /* Attention over time, forward and backward, full and in windows; `only` also takes

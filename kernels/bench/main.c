@@ -4,6 +4,7 @@
 #include "kernels/thread.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void print_row(void *user, const lk_bench_row *r)
 {
@@ -14,16 +15,27 @@ static void print_row(void *user, const lk_bench_row *r)
     fflush(stdout);
 }
 
+/* bench_kernels [--backend cpu|cuda] [PART OF A NAME] */
 int main(int argc, char **argv)
 {
-    const lk_bench_peaks p = lk_bench_measure_peaks();
-    const char *only = argc > 1 ? argv[1] : NULL;
-    printf("%d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", lk_threads(),
-           p.f32_gflops, p.bf16_gflops, p.copy_gbps);
-    if (lk_bench_ops(only, &p, print_row, NULL) != LK_OK ||
-        lk_bench_attention(only, &p, print_row, NULL) != LK_OK) {
+    const int chosen = argc > 2 && strcmp(argv[1], "--backend") == 0;
+    const char *name = chosen ? argv[2] : "cpu";
+    const char *only = chosen ? (argc > 3 ? argv[3] : NULL) : argc > 1 ? argv[1] : NULL;
+    const lk_backend *backend = NULL;
+    lk_bench_peaks p = {0};
+    lk_status st = LK_OK;
+    LK_TRY(lk_bench_backend(name, &backend));
+    if (backend == lk_backend_cpu())
+        p = lk_bench_measure_peaks();
+    else
+        LK_TRY(lk_bench_device_peaks(backend, &p));
+    printf("%s, %d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", name,
+           lk_threads(), p.f32_gflops, p.bf16_gflops, p.copy_gbps);
+    LK_TRY(lk_bench_ops(backend, only, &p, print_row, NULL));
+    if (backend == lk_backend_cpu())
+        LK_TRY(lk_bench_attention(only, &p, print_row, NULL));
+done:
+    if (st != LK_OK)
         fprintf(stderr, "bench_kernels: %s\n", lk_error_text());
-        return 6;
-    }
-    return 0;
+    return st == LK_OK ? 0 : st == LK_E_ARG ? 2 : st == LK_E_ENV ? 5 : 6;
 }

@@ -4,6 +4,7 @@
  * timed alone, on the graph's own memory, filled with random numbers. */
 #include "kernels/bench/bench_impl.h"
 
+#include "kernels/cuda/cuda.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
@@ -176,6 +177,11 @@ static const bench_case cases[] = {
     {"group 8 of 4x32000x32", group_norm_few, 0},
 };
 
+static lk_status finish(const lk_backend *be)
+{
+    return be->wait ? be->wait() : LK_OK;
+}
+
 static int by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -189,14 +195,18 @@ lk_status lk_bench_time_call(lk_graph *g, lk_call *c, double *seconds)
     double t[15], once;
     int n = 1;
     LK_TRY(be->run(c, 1, 0));
+    LK_TRY(be->run(c, 1, 0)); /* a device may record the second run for the later ones */
+    LK_TRY(finish(be));
     once = lk_bench_now_s();
     LK_TRY(be->run(c, 1, 0));
+    LK_TRY(finish(be));
     once = lk_bench_now_s() - once;
     n = once < 1e-3 ? (int)(1e-3 / (once + 1e-7)) + 1 : 1;
     for (int i = 0; i < 15; i++) {
         t[i] = lk_bench_now_s();
         for (int k = 0; k < n; k++)
             LK_TRY(be->run(c, 1, 0));
+        LK_TRY(finish(be));
         t[i] = (lk_bench_now_s() - t[i]) / n;
     }
     qsort(t, 15, sizeof t[0], by_value);
@@ -217,7 +227,7 @@ lk_status lk_bench_fill(lk_graph *g)
         LK_TRY(LK_NEW_ARRAY(&x, n));
         for (int64_t j = 0; j < n; j++)
             x[j] = lk_rng_uniform(1, i, (uint64_t)j) - 0.5f;
-        lk_convert(v->dtype, v->data, LK_F32, x, n);
+        LK_TRY(lk_graph_write(g, (lk_var){(int32_t)i}, LK_F32, x));
         lk_free(x);
         x = NULL;
     }
@@ -242,7 +252,7 @@ void lk_bench_keep_all(lk_graph *g)
         lk_output(g, "kept", (lk_var){(int32_t)i});
 }
 
-static lk_status bench(const bench_case *b, const char *only, lk_dtype t,
+static lk_status bench(const lk_backend *backend, const bench_case *b, const char *only, lk_dtype t,
                        const lk_bench_peaks *peaks, void (*row)(void *user, const lk_bench_row *r),
                        void *user)
 {
@@ -250,7 +260,7 @@ static lk_status bench(const bench_case *b, const char *only, lk_dtype t,
     lk_graph *g = NULL;
     lk_var y, wanted[8], grads[8];
     int n_wanted = 0;
-    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.train = 1}));
+    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.backend = backend, .train = 1}));
     y = b->build(g, t);
     for (size_t i = 0; i < g->n_values && n_wanted < 8; i++)
         if (g->values[i].leaf == LK_LEAF_INPUT)
@@ -284,15 +294,68 @@ done:
     return st;
 }
 
-lk_status lk_bench_ops(const char *only, const lk_bench_peaks *peaks,
+lk_status lk_bench_ops(const lk_backend *backend, const char *only, const lk_bench_peaks *peaks,
                        void (*row)(void *user, const lk_bench_row *r), void *user)
 {
     lk_status st = LK_OK;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        LK_TRY(bench(&cases[i], only, LK_F32, peaks, row, user));
+        LK_TRY(bench(backend, &cases[i], only, LK_F32, peaks, row, user));
         if (!cases[i].f32_only)
-            LK_TRY(bench(&cases[i], only, LK_BF16, peaks, row, user));
+            LK_TRY(bench(backend, &cases[i], only, LK_BF16, peaks, row, user));
     }
 done:
+    return st;
+}
+
+lk_status lk_bench_backend(const char *name, const lk_backend **out)
+{
+    *out = lk_backend_cpu();
+    if (strcmp(name, "cuda") == 0)
+        return lk_backend_cuda(out);
+    return strcmp(name, "cpu") == 0
+               ? LK_OK
+               : LK_FAIL(LK_E_ARG, "there is no backend '%s'; give cpu or cuda", name);
+}
+
+/* The median seconds of the only call of a graph. */
+static lk_status time_one(lk_graph *g, double *seconds)
+{
+    lk_status st = LK_OK;
+    lk_bench_keep_all(g);
+    LK_TRY(lk_graph_compile(g));
+    LK_TRY(lk_bench_fill(g));
+    LK_TRY(lk_bench_time_call(g, &g->calls[0], seconds));
+done:
+    return st;
+}
+
+static lk_status product_rate(const lk_backend *backend, lk_dtype t, int64_t n, double *gflops)
+{
+    lk_status st = LK_OK;
+    lk_graph *g = NULL;
+    double seconds = 0;
+    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.backend = backend}));
+    lk_matmul(g, lk_input(g, "a", t, LK_SHAPE(n, n)), lk_input(g, "b", t, LK_SHAPE(n, n)), 0, 0);
+    LK_TRY(time_one(g, &seconds));
+    *gflops = 2.0 * (double)n * (double)n * (double)n / seconds / 1e9;
+done:
+    lk_graph_free(&g);
+    return st;
+}
+
+lk_status lk_bench_device_peaks(const lk_backend *backend, lk_bench_peaks *p)
+{
+    lk_status st = LK_OK;
+    lk_graph *g = NULL;
+    const int64_t n = (int64_t)1 << 27;
+    double seconds = 0;
+    LK_TRY(product_rate(backend, LK_F32, 4096, &p->f32_gflops));
+    LK_TRY(product_rate(backend, LK_BF16, 8192, &p->bf16_gflops));
+    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.backend = backend}));
+    lk_scale(g, lk_input(g, "x", LK_F32, LK_SHAPE(n)), 2);
+    LK_TRY(time_one(g, &seconds));
+    p->copy_gbps = 2.0 * (double)n * sizeof(float) / seconds / 1e9;
+done:
+    lk_graph_free(&g);
     return st;
 }
