@@ -12,6 +12,19 @@
 #define LK_SHARED(type, name, dims) __shared__ type name dims
 #define LK_UNROLL                   _Pragma("unroll")
 #define LK_UNROLL_4                 _Pragma("unroll 4")
+/* A struct of arrays in shared memory of any size; LK_LAUNCH_TILES says how much. */
+#define LK_SHARED_MEMBER(type, name, dims) __align__(16) type name dims
+#define LK_SHARED_TILES(type, name)                                                                \
+    extern __shared__ __align__(16) char lk_shared_tiles[];                                        \
+    type &name = *(type *)lk_shared_tiles
+#define LK_LAUNCH_TILES(kernel, grid, block, bytes, stream, ...)                                   \
+    [&]() -> lk_status {                                                                           \
+        auto *lk_kernel = kernel;                                                                  \
+        (void)cudaFuncSetAttribute(lk_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,         \
+                                   (int)(bytes));                                                  \
+        lk_kernel<<<(grid), (block), (bytes), (stream)>>>(__VA_ARGS__);                            \
+        return lk_cuda_launched(#kernel);                                                          \
+    }()
 #define LK_LAUNCH(kernel, grid, block, stream, ...)                                                \
     (kernel<<<(grid), (block), 0, (stream)>>>(__VA_ARGS__), lk_cuda_launched(#kernel))
 #else
@@ -224,10 +237,10 @@ LK_DEVICE lk_num fmax(lk_num a, lk_num b)
 
 /* ---- sums in fixed order ---- */
 
-/* Sum over the LK_THREADS threads of a block, given to all; every thread calls it. */
-LK_DEVICE double lk_block_sum(double x)
+/* Sum over the N threads of a block, given to all; every thread calls it. */
+template <int N> LK_DEVICE double lk_block_sum_of(double x)
 {
-    LK_SHARED(double, part, [LK_THREADS / 32]);
+    LK_SHARED(double, part, [N / 32]);
     double s = 0;
     for (int by = 16; by > 0; by /= 2)
         x += __shfl_xor_sync(0xffffffffu, x, by);
@@ -235,9 +248,13 @@ LK_DEVICE double lk_block_sum(double x)
     if (threadIdx.x % 32 == 0)
         part[threadIdx.x / 32] = x;
     __syncthreads();
-    for (int i = 0; i < LK_THREADS / 32; i++)
+    for (int i = 0; i < N / 32; i++)
         s += part[i];
     return s;
+}
+LK_DEVICE double lk_block_sum(double x)
+{
+    return lk_block_sum_of<LK_THREADS>(x);
 }
 
 /* ---- on the host ---- */

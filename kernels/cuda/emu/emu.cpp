@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <ucontext.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define LK_EMU_ASAN 1
@@ -24,6 +23,66 @@
 
 #define MAX_THREADS 1024
 
+/* What runs: the stack pointer below which its registers lie. */
+typedef void *lk_emu_context;
+
+#if defined(__x86_64__)
+/* Leave *from, go on in `to`: registers a function must keep are on the stack.  swapcontext would
+ * do, but asks the kernel about signals at every switch, which is most of the time a test takes. */
+extern "C" void lk_emu_switch(lk_emu_context *from, lk_emu_context to);
+__asm__(".text\n"
+        ".globl lk_emu_switch\n"
+        ".type lk_emu_switch, @function\n"
+        "lk_emu_switch:\n"
+        "    pushq %rbp\n"
+        "    pushq %rbx\n"
+        "    pushq %r12\n"
+        "    pushq %r13\n"
+        "    pushq %r14\n"
+        "    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
+        "    popq %r15\n"
+        "    popq %r14\n"
+        "    popq %r13\n"
+        "    popq %r12\n"
+        "    popq %rbx\n"
+        "    popq %rbp\n"
+        "    ret\n"
+        ".size lk_emu_switch, .-lk_emu_switch\n");
+
+/* A context that begins `entry` on this stack, as if it had been called. */
+static lk_emu_context new_context(char *stack, size_t bytes, void (*entry)())
+{
+    void **top = (void **)(stack + bytes);
+    top[-1] = nullptr;
+    top[-2] = (void *)entry;
+    memset(top - 8, 0, 6 * sizeof *top);
+    return top - 8;
+}
+#else
+#include <ucontext.h>
+
+/* The slow way, on machines without one of our own. */
+static void lk_emu_switch(lk_emu_context *from, lk_emu_context to)
+{
+    ucontext_t here;
+    *from = &here;
+    swapcontext(&here, (ucontext_t *)to);
+}
+
+static lk_emu_context new_context(char *stack, size_t bytes, void (*entry)())
+{
+    ucontext_t *c = (ucontext_t *)stack;
+    getcontext(c);
+    c->uc_stack.ss_sp = stack + sizeof *c;
+    c->uc_stack.ss_size = bytes - sizeof *c;
+    c->uc_link = nullptr;
+    makecontext(c, entry, 0);
+    return c;
+}
+#endif
+
 namespace emu
 {
 
@@ -32,7 +91,7 @@ place now;
 enum state { READY, AT_BARRIER, AT_WARP, ENDED };
 
 struct fiber {
-    ucontext_t context;
+    lk_emu_context context;
     char *stack;
     dim3 thread;
     enum state state;
@@ -41,7 +100,7 @@ struct fiber {
 };
 
 static fiber fibers[MAX_THREADS];
-static ucontext_t scheduler;
+static lk_emu_context scheduler;
 static unsigned n_threads, n_warps, n_ended; /* of the running block */
 static uint32_t warp_epochs[MAX_THREADS / 32];
 static uint64_t slots[2][MAX_THREADS]; /* what lanes give; the parity of the rendezvous chooses */
@@ -83,7 +142,7 @@ static void to_scheduler()
     void *fake = nullptr;
     fiber *f = &fibers[now.id];
     enter(nullptr, f->state == ENDED ? nullptr : &fake);
-    swapcontext(&f->context, &scheduler);
+    lk_emu_switch(&f->context, scheduler);
     entered(fake, true);
 }
 
@@ -103,7 +162,7 @@ static void resume(unsigned i)
     now.lane = i % 32;
     now.thread = fibers[i].thread;
     enter(fibers[i].stack, &fake);
-    swapcontext(&scheduler, &fibers[i].context);
+    lk_emu_switch(&scheduler, fibers[i].context);
     entered(fake, false);
 }
 
@@ -230,11 +289,7 @@ static void run_block()
         f->thread = dim3(i % now.block_size.x, i / now.block_size.x % now.block_size.y,
                          i / now.block_size.x / now.block_size.y);
         f->state = READY;
-        getcontext(&f->context);
-        f->context.uc_stack.ss_sp = f->stack;
-        f->context.uc_stack.ss_size = STACK_BYTES;
-        f->context.uc_link = nullptr;
-        makecontext(&f->context, first_step, 0);
+        f->context = new_context(f->stack, STACK_BYTES, first_step);
     }
     while (!failed && n_ended < n_threads) {
         for (unsigned k = 0; k < n_threads && !failed; k++) {

@@ -19,9 +19,8 @@
  * Global memory is the host's: the address sanitizer watches it (emu/backend.c gives each launch
  * buffers of exactly its tensors' sizes).
  *
- * Warp-level matrix products belong here as functions over the 32 lanes' fragments, with the
- * fragment map in a header both compilers read; asynchronous copies as copies that become visible
- * at the wait.  Times and memory order between blocks are not modelled.
+ * Warp-level matrix products are functions over the 32 lanes' fragments (mma.h); asynchronous
+ * copies become visible at the wait.  Times and memory order between blocks are not modelled.
  *
  * Threads      one launch at a time in a process.
  */
@@ -33,6 +32,7 @@
 #include <string.h>
 
 #include "kernels/status.h"
+#include "kernels/tensor.h"
 
 #define __global__ static
 #define __device__ inline
@@ -193,6 +193,10 @@ template <class T, size_t N> struct shared<T[N]> {
 
 #define LK_SHARED(type_, name, dims) static typename emu::shared<type_ dims>::type name
 
+#define LK_SHARED_MEMBER(type_, name, dims) typename emu::shared<type_ dims>::type name
+#define LK_SHARED_TILES(type_, name)        static type_ name
+#define LK_LAUNCH_TILES(kernel, grid, block, bytes, stream, ...)                                   \
+    ((void)(stream), emu::launch_it(#kernel, (grid), (block), [&] { kernel(__VA_ARGS__); }))
 #define LK_LAUNCH(kernel, grid, block, stream, ...)                                                \
     ((void)(stream), emu::launch_it(#kernel, (grid), (block), [&] { kernel(__VA_ARGS__); }))
 

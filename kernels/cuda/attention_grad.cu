@@ -1,0 +1,352 @@
+/* attention_grad.cu - gradients of attention.cu; the formulas are in kernels/ops/attention.c.
+ *
+ *   1  e_i = g_i . out_i - h_i                              a warp a query
+ *   2  dq (and the slopes' parts) by tiles of queries       walks over keys, like the forward pass
+ *   3  dk and dv by tiles of keys                           walks over queries and the heads that
+ *                                                           share the keys
+ *   4  the slopes' parts are added up
+ *
+ * Nothing is added by two blocks, so results are the same at every run.  Scores are computed twice,
+ * seven products instead of five; in return no order among blocks and no sums in memory are needed.
+ * In step 3 scores are held transposed, keys as rows, so that p^T and ds^T are operands as they
+ * are.
+ */
+#include "kernels/cuda/attention.h"
+
+enum { KEYS = LK_KEY_TILE, QUERIES = 32, WARPS = 4 };
+
+/* ---- 1 ---- */
+
+template <typename T>
+__global__ void attention_e_kernel(int64_t n_rows, int d, const T *out, const T *dout,
+                                   const float *dlse, float *e)
+{
+    const int64_t row = lk_thread_index() / 32;
+    const int lane = (int)threadIdx.x % 32;
+    float sum = 0;
+    if (row >= n_rows)
+        return;
+    for (int i = lane; i < d; i += 32)
+        sum += lk_widen(out[row * d + i]) * lk_widen(dout[row * d + i]);
+    for (int by = 16; by > 0; by /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, by);
+    if (lane == 0)
+        e[row] = sum - (dlse ? dlse[row] : 0.0f);
+}
+
+lk_status LK_CUDA(attend_e)(const lk_call *c, float *e, lk_cuda_stream stream)
+{
+    const int64_t n = lk_rows(&c->in[0].shape);
+    return LK_BY_FLOAT(c->in[0].dtype, T,
+                       LK_LAUNCH(attention_e_kernel<T>, lk_blocks(32 * n), LK_THREADS, stream, n,
+                                 (int)lk_last(&c->in[0].shape),
+                                 (const T *)c->in[LK_ATTENTION_OUT].data,
+                                 (const T *)c->in[LK_ATTENTION_DOUT].data,
+                                 (const float *)c->in[LK_ATTENTION_DLSE].data, e));
+}
+
+/* ---- 2 ---- */
+
+template <int D> struct dq_tiles {
+    LK_SHARED_MEMBER(lk_bf16, k, [2][KEYS][D + 8]);
+    LK_SHARED_MEMBER(lk_bf16, v, [2][KEYS][D + 8]);
+};
+
+/* What a query brings along. */
+struct query {
+    lk_run run;
+    float lse, e, time;
+};
+
+LK_DEVICE query query_of(const lk_attend_args<lk_bf16> &a, int64_t b, int64_t head_row, int64_t i)
+{
+    query q = {lk_run_of(a, b, i, a.n, 0, a.m), 0, 0, 0};
+    if (i < a.n) {
+        q.lse = a.lse[head_row + i] * LK_LOG2_E;
+        q.e = a.e[head_row + i];
+        q.time = a.slope ? a.times[b * (a.n + a.m) + i] : 0.0f;
+    }
+    return q;
+}
+
+/* One weight and the gradient at its score: s holds a raw product, ds the product g . v. */
+LK_DEVICE void pair_gradient(const lk_attend_args<lk_bf16> &a, const float *slope, float dt,
+                             int sees, float lse, float e, float *s, float *ds)
+{
+    const float bias = a.slope ? lk_slope_bias(slope, dt) : 0.0f;
+    *s = sees ? exp2f(*s * a.scale * LK_LOG2_E + bias - lse) : 0.0f;
+    *ds = *s * (*ds - e);
+}
+
+template <int D>
+__global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_args<lk_bf16> a)
+{
+    LK_SHARED_TILES(dq_tiles<D>, shared);
+    const int64_t b = blockIdx.y / a.heads, h = blockIdx.y % a.heads;
+    const int64_t row0 = (int64_t)blockIdx.x * 16 * WARPS, mine = row0 + threadIdx.x / 32 * 16;
+    const int64_t head_row = (int64_t)blockIdx.y * a.n;
+    const int64_t kv_at = (b * a.kv_heads + h * a.kv_heads / a.heads) * a.m * D;
+    const lk_attend_tile tile = lk_tile_of(a, b, row0, 16 * WARPS, a.n, 0, a.m);
+    const lk_attend_tile own = lk_tile_of(a, b, mine, 16, a.n, 0, a.m);
+    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const float *slope = a.slope ? a.slope + 2 * h : NULL;
+    unsigned q[D / 16][4], dout[D / 16][4];
+    float acc[D / 8][4] = {}, dslope[2] = {};
+    query mine_of[2];
+    int j = tile.first / KEYS * KEYS;
+    int stage = 0;
+    for (int r = 0; r < 2; r++)
+        mine_of[r] = query_of(a, b, head_row, mine + g + 8 * r);
+    lk_load_rows<D>(q, a.q + head_row * D, mine, a.n);
+    lk_load_rows<D>(dout, a.dout + head_row * D, mine, a.n);
+    if (j < tile.end) {
+        lk_copy_rows<KEYS, D>(shared.k[0], a.k + kv_at, j, a.m);
+        lk_copy_rows<KEYS, D>(shared.v[0], a.v + kv_at, j, a.m);
+    }
+    lk_copy_group();
+    for (; j < tile.end; j += KEYS, stage ^= 1) {
+        if (j + KEYS < tile.end) {
+            lk_copy_rows<KEYS, D>(shared.k[stage ^ 1], a.k + kv_at, j + KEYS, a.m);
+            lk_copy_rows<KEYS, D>(shared.v[stage ^ 1], a.v + kv_at, j + KEYS, a.m);
+        }
+        lk_copy_group();
+        lk_copy_wait<1>();
+        __syncthreads();
+        if (j + KEYS > own.first && j < own.end) {
+            float s[KEYS / 8][4], ds[KEYS / 8][4];
+            lk_tile_product<D, KEYS>(s, q, shared.k[stage]);
+            lk_tile_product<D, KEYS>(ds, dout, shared.v[stage]);
+            LK_UNROLL
+            for (int i = 0; i < KEYS / 8; i++)
+                LK_UNROLL
+            for (int x = 0; x < 4; x++) {
+                const query &m = mine_of[x / 2];
+                const int at = j + 8 * i + 2 * t + x % 2;
+                const int sees = at >= m.run.first && at < m.run.end;
+                const float dt =
+                    a.slope && sees ? m.time - a.times[b * (a.n + a.m) + a.n + at] : 0.0f;
+                pair_gradient(a, slope, dt, sees, m.lse, m.e, &s[i][x], &ds[i][x]);
+                dslope[0] -= dt < 0 ? 0.0f : ds[i][x] * dt;
+                dslope[1] += dt < 0 ? ds[i][x] * dt : 0.0f;
+            }
+            if (a.dq)
+                lk_tile_gather<D, KEYS>(acc, ds, shared.k[stage]);
+        }
+        __syncthreads();
+    }
+    for (int r = 0; r < 2; r++)
+        if (a.dq && mine + g + 8 * r < a.n)
+            LK_UNROLL
+    for (int i = 0; i < D / 8; i++)
+        *(unsigned *)(a.dq + (head_row + mine + g + 8 * r) * D + 8 * i + 2 * t) =
+            lk_pack(acc[i][2 * r] * a.scale, acc[i][2 * r + 1] * a.scale);
+    for (int r = 0; a.dslope && r < 2; r++) {
+        const double sum = lk_block_sum_of<32 * WARPS>(dslope[r]);
+        if (threadIdx.x == 0)
+            a.dslope[2 * ((int64_t)blockIdx.y * gridDim.x + blockIdx.x) + r] = (float)sum;
+    }
+}
+
+/* ---- 3 ---- */
+
+template <int D> struct dkv_tiles {
+    LK_SHARED_MEMBER(lk_bf16, k, [KEYS][D + 8]);
+    LK_SHARED_MEMBER(lk_bf16, v, [KEYS][D + 8]);
+    LK_SHARED_MEMBER(lk_bf16, q, [2][QUERIES][D + 8]);
+    LK_SHARED_MEMBER(lk_bf16, dout, [2][QUERIES][D + 8]);
+    LK_SHARED_MEMBER(float, lse, [2][QUERIES]);
+    LK_SHARED_MEMBER(float, e, [2][QUERIES]);
+    LK_SHARED_MEMBER(float, time, [2][QUERIES]);
+};
+
+/* d[16 rows][COLS] = a b^T, both in tiles, a's rows from row a0. */
+template <int D, int COLS, typename TileA, typename TileB>
+LK_DEVICE void product_of_tiles(float (*d)[4], TileA &a, int a0, TileB &b)
+{
+    const int lane = (int)threadIdx.x % 32;
+    LK_UNROLL
+    for (int i = 0; i < COLS / 8; i++)
+        d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0;
+    LK_UNROLL
+    for (int c = 0; c < D / 16; c++) {
+        unsigned x[4];
+        lk_load_quarters(x, &a[a0 + lk_a_row(lane)][16 * c + lk_a_col(lane)]);
+        LK_UNROLL
+        for (int i = 0; i < COLS / 16; i++) {
+            unsigned r[4];
+            lk_load_quarters(r, &b[16 * i + lk_b_row(lane)][16 * c + lk_b_col(lane)]);
+            lk_mma(d[2 * i], x, r);
+            lk_mma(d[2 * i + 1], x, r + 2);
+        }
+    }
+}
+
+template <int D>
+LK_DEVICE void copy_queries(dkv_tiles<D> &shared, const lk_attend_args<lk_bf16> &a, int64_t b,
+                            int64_t head_row, int64_t i0, int stage)
+{
+    const int i = (int)threadIdx.x;
+    lk_copy_rows<QUERIES, D>(shared.q[stage], a.q + head_row * D, i0, a.n);
+    lk_copy_rows<QUERIES, D>(shared.dout[stage], a.dout + head_row * D, i0, a.n);
+    if (i < QUERIES) {
+        const int there = i0 + i < a.n;
+        shared.lse[stage][i] = there ? a.lse[head_row + i0 + i] * LK_LOG2_E : 0.0f;
+        shared.e[stage][i] = there ? a.e[head_row + i0 + i] : 0.0f;
+        shared.time[stage][i] = there && a.slope ? a.times[b * (a.n + a.m) + i0 + i] : 0.0f;
+    }
+}
+
+/* One tile of queries added to the gradients of this warp's 16 keys. */
+template <int D>
+LK_DEVICE void add_queries(dkv_tiles<D> &shared, const lk_attend_args<lk_bf16> &a, int stage,
+                           int i0, const float *slope, const lk_run *run, const float *time,
+                           float (*dk)[4], float (*dv)[4])
+{
+    const int key0 = (int)threadIdx.x / 32 * 16, t = (int)threadIdx.x % 4;
+    float s[QUERIES / 8][4], ds[QUERIES / 8][4];
+    product_of_tiles<D, QUERIES>(s, shared.k, key0, shared.q[stage]);
+    product_of_tiles<D, QUERIES>(ds, shared.v, key0, shared.dout[stage]);
+    LK_UNROLL
+    for (int i = 0; i < QUERIES / 8; i++)
+        LK_UNROLL
+    for (int x = 0; x < 4; x++) {
+        const int col = 8 * i + 2 * t + x % 2;
+        const int sees = i0 + col >= run[x / 2].first && i0 + col < run[x / 2].end;
+        const float dt = a.slope ? (float)shared.time[stage][col] - time[x / 2] : 0.0f;
+        pair_gradient(a, slope, dt, sees, shared.lse[stage][col], shared.e[stage][col], &s[i][x],
+                      &ds[i][x]);
+    }
+    lk_tile_gather<D, QUERIES>(dv, s, shared.dout[stage]);
+    lk_tile_gather<D, QUERIES>(dk, ds, shared.q[stage]);
+}
+
+template <int D>
+__global__ void __launch_bounds__(32 * WARPS, 2) attention_dkv_kernel(lk_attend_args<lk_bf16> a)
+{
+    LK_SHARED_TILES(dkv_tiles<D>, shared);
+    const int64_t b = blockIdx.y / a.kv_heads, kv = blockIdx.y % a.kv_heads;
+    const int64_t key0 = (int64_t)blockIdx.x * KEYS, mine = key0 + threadIdx.x / 32 * 16;
+    const int64_t kv_at = (int64_t)blockIdx.y * a.m;
+    const int group = a.heads / a.kv_heads, lane = (int)threadIdx.x % 32, g = lane / 4;
+    const lk_attend_tile tile = lk_tile_of(a, b, key0, KEYS, a.m, a.n, a.n);
+    const lk_attend_tile own = lk_tile_of(a, b, mine, 16, a.m, a.n, a.n);
+    const int begin = tile.first / QUERIES * QUERIES;
+    const int n_tiles = tile.end > begin ? (tile.end - begin + QUERIES - 1) / QUERIES : 0;
+    float dk[D / 8][4] = {}, dv[D / 8][4] = {}, time[2] = {};
+    lk_run run[2];
+    for (int r = 0; r < 2; r++) {
+        run[r] = lk_run_of(a, b, mine + g + 8 * r, a.m, a.n, a.n);
+        if (a.slope && mine + g + 8 * r < a.m)
+            time[r] = a.times[b * (a.n + a.m) + a.n + mine + g + 8 * r];
+    }
+    lk_copy_rows<KEYS, D>(shared.k, a.k + kv_at * D, key0, a.m);
+    lk_copy_rows<KEYS, D>(shared.v, a.v + kv_at * D, key0, a.m);
+    if (n_tiles)
+        copy_queries(shared, a, b, (b * a.heads + kv * group) * a.n, begin, 0);
+    lk_copy_group();
+    for (int u = 0; u < n_tiles * group; u++) {
+        const int h = (int)kv * group + u / n_tiles, i0 = begin + u % n_tiles * QUERIES;
+        const int stage = u % 2;
+        if (u + 1 < n_tiles * group)
+            copy_queries(shared, a, b, (b * a.heads + kv * group + (u + 1) / n_tiles) * a.n,
+                         begin + (u + 1) % n_tiles * QUERIES, stage ^ 1);
+        lk_copy_group();
+        lk_copy_wait<1>();
+        __syncthreads();
+        if (i0 + QUERIES > own.first && i0 < own.end)
+            add_queries(shared, a, stage, i0, a.slope ? a.slope + 2 * h : NULL, run, time, dk, dv);
+        __syncthreads();
+    }
+    for (int r = 0; r < 2; r++)
+        if (mine + g + 8 * r < a.m)
+            LK_UNROLL
+    for (int i = 0; i < D / 8; i++) {
+        const int64_t at = (kv_at + mine + g + 8 * r) * D + 8 * i + 2 * (lane % 4);
+        if (a.dk)
+            *(unsigned *)(a.dk + at) = lk_pack(dk[i][2 * r] * a.scale, dk[i][2 * r + 1] * a.scale);
+        if (a.dv)
+            *(unsigned *)(a.dv + at) = lk_pack(dv[i][2 * r], dv[i][2 * r + 1]);
+    }
+}
+
+/* ---- 4 ---- */
+
+/* Block 2 h + side adds the parts [B, heads, n_parts, 2] of one head and side. */
+__global__ void attention_dslope_kernel(int64_t n_batch, int heads, int64_t n_parts,
+                                        const float *part, float *dslope)
+{
+    const int64_t h = blockIdx.x / 2, side = blockIdx.x % 2;
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < n_batch * n_parts; i += LK_THREADS)
+        sum += part[2 * ((i / n_parts * heads + h) * n_parts + i % n_parts) + side];
+    sum = lk_block_sum(sum);
+    if (threadIdx.x == 0)
+        dslope[2 * h + side] = (float)sum;
+}
+
+lk_status LK_CUDA(attend_dslope)(const lk_call *c, const float *part, int64_t n_parts,
+                                 lk_cuda_stream stream)
+{
+    const lk_attention_sizes s = lk_attention_sizes_of(c);
+    return LK_LAUNCH(attention_dslope_kernel, (unsigned)(2 * s.heads), LK_THREADS, stream,
+                     s.n_batch, (int)s.heads, n_parts, part, (float *)c->out[3].data);
+}
+
+/* ---- together ---- */
+
+/* Work space: e [B H N], then the slopes' parts; the kernels without tiles make one part a row. */
+static lk_status grad_prepare(lk_call *c, size_t *work_bytes)
+{
+    const lk_attention_sizes s = lk_attention_sizes_of(c);
+    const int64_t parts = lk_attend_has_tiles(c) ? (s.n + 16 * WARPS - 1) / (16 * WARPS) : s.n;
+    *work_bytes = (size_t)(s.n_batch * s.heads * (s.n + 2 * parts)) * sizeof(float);
+    return LK_OK;
+}
+
+template <int D>
+static lk_status launch_grad(const lk_call *c, lk_attend_args<lk_bf16> &a, lk_cuda_stream stream)
+{
+    lk_status st = LK_OK;
+    const int64_t n_batch = c->in[0].shape.dim[0];
+    const unsigned tiles = (unsigned)((a.n + 16 * WARPS - 1) / (16 * WARPS));
+    const unsigned key_tiles = (unsigned)((a.m + KEYS - 1) / KEYS);
+    if (tiles && (a.dq || a.dslope))
+        LK_TRY(LK_LAUNCH_TILES(attention_dq_kernel<D>, dim3(tiles, (unsigned)(n_batch * a.heads)),
+                               32 * WARPS, sizeof(dq_tiles<D>), stream, a));
+    if (key_tiles && (a.dk || a.dv))
+        LK_TRY(LK_LAUNCH_TILES(attention_dkv_kernel<D>,
+                               dim3(key_tiles, (unsigned)(n_batch * a.kv_heads)), 32 * WARPS,
+                               sizeof(dkv_tiles<D>), stream, a));
+    if (a.dslope)
+        LK_TRY(LK_CUDA(attend_dslope)(c, a.dslope, tiles, stream));
+done:
+    return st;
+}
+
+static lk_status grad_launch(const lk_call *c, lk_cuda_stream stream)
+{
+    lk_status st = LK_OK;
+    lk_attend_args<lk_bf16> a = lk_attend_args_of<lk_bf16>(c);
+    float *e = (float *)c->work;
+    const int64_t rows = lk_rows(&c->in[0].shape);
+    if (rows)
+        LK_TRY(LK_CUDA(attend_e)(c, e, stream));
+    if (!lk_attend_has_tiles(c)) {
+        LK_TRY(LK_CUDA(attend_plain_grad)(c, stream));
+        goto done;
+    }
+    a.lse = (float *)c->in[LK_ATTENTION_LSE].data;
+    a.dout = (const lk_bf16 *)c->in[LK_ATTENTION_DOUT].data;
+    a.e = e;
+    a.dq = (lk_bf16 *)c->out[0].data;
+    a.dk = (lk_bf16 *)c->out[1].data;
+    a.dv = (lk_bf16 *)c->out[2].data;
+    a.dslope = c->out[3].data ? e + rows : NULL;
+    LK_TRY(a.d == 32   ? launch_grad<32>(c, a, stream)
+           : a.d == 64 ? launch_grad<64>(c, a, stream)
+                       : launch_grad<128>(c, a, stream));
+done:
+    return st;
+}
+
+const lk_cuda_kernel LK_CUDA(attention_grad) = {grad_prepare, NULL, grad_launch};
