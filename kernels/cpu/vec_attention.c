@@ -12,7 +12,8 @@ LK_TILE_FNS(scores, LK_TILE_SET, step, 1)
 LK_TILE_FNS(values, LK_TILE_SCALE_ADD, 1, step)
 
 typedef struct running {
-    float m[LK_WIDE], l[LK_WIDE], f[LK_WIDE];
+    _Alignas(64) float m[LK_WIDE];
+    float l[LK_WIDE], f[LK_WIDE];
 } running;
 
 /* s becomes p; m, l and f follow. */

@@ -297,12 +297,12 @@ LK_INLINE void lk_attend_bias(const int width, const lk_attend_job *j, int64_t b
                               float *s)
 {
     const float *row_s = lk_attend_times_of(j, b, !j->by_key);
-    const float *slope = (const float *)j->c->in[LK_ATTENTION_SLOPE].data + 2 * h;
+    const float *slope = j->c->in[LK_ATTENTION_SLOPE].data;
     float lane_later, lane_earlier;
     if (!row_s)
         return;
-    lane_later = slope[j->by_key] / (float)j->s.scale;
-    lane_earlier = slope[!j->by_key] / (float)j->s.scale;
+    lane_later = slope[2 * h + j->by_key] / (float)j->s.scale;
+    lane_earlier = slope[2 * h + !j->by_key] / (float)j->s.scale;
     for (int64_t r = first; r < end; r++)
         for (int i = 0; i < width; i++) {
             const float dt = lane_s[i] - row_s[base % j->n_rows + r];
