@@ -36,6 +36,9 @@ void lk_emu_reverse(int reverse);
 /* Graphs prepared from here on use cuBLASLt and cuDNN where they are there (the default), or our
  * own kernels alone (tests). */
 void lk_cuda_use_libraries(int use);
+
+/* Rows a block of attention takes from here on: 16, 32, 64, or 0 for a choice by size (tests). */
+void lk_cuda_attend_height(int height);
 void lk_emu_attend_height(int height);
 
 /* ---- for kernels/cuda ---- */
@@ -68,9 +71,6 @@ LK_CHECKED lk_status LK_CUDA(need)(lk_op op);
 /* Products and convolutions of our own, where no library does them. */
 extern const lk_cuda_kernel LK_CUDA(own_matmul), LK_CUDA(own_conv), LK_CUDA(own_conv_dx),
     LK_CUDA(own_conv_dw);
-
-/* Rows a block of attention takes from here on: 16, 32, 64, or 0 for a choice by size (tests). */
-void LK_CUDA(attend_height)(int height);
 
 /* y = f(y) for float tensors: activations behind products. */
 LK_CHECKED lk_status LK_CUDA(unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a,
