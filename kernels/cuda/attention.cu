@@ -32,8 +32,8 @@ template <int D>
 LK_DEVICE forward_place forward_place_of(const lk_attend_args<lk_bf16> &a, int height)
 {
     forward_place p;
-    p.b = blockIdx.y / a.heads;
-    p.h = blockIdx.y % a.heads;
+    p.b = (int)blockIdx.y / a.heads;
+    p.h = (int)blockIdx.y % a.heads;
     p.row0 = (int64_t)blockIdx.x * height;
     p.q_at = (int64_t)blockIdx.y * a.n * D;
     p.kv_at = (p.b * a.kv_heads + p.h * a.kv_heads / a.heads) * a.m * D;
@@ -151,10 +151,10 @@ __global__ void __launch_bounds__(32 * WARPS) attention_kernel(lk_attend_args<lk
         lk_copy_wait<1>();
         __syncthreads();
         if (j + KEYS > own.first && j < own.end) {
-            lk_tile_product<D, KEYS>(s, q, shared.k[stage]);
+            lk_tile_product<D, KEYS>(s, q, shared.k[stage], 0);
             finish_scores(a, p, s, run, time, j, j < own.full_first || j + KEYS > own.full_end);
             soften<D>(s, most, sum, acc);
-            lk_tile_gather<D, KEYS>(acc, s, shared.v[stage]);
+            lk_tile_gather<D, KEYS>(acc, s, shared.v[stage], 0);
         }
         __syncthreads();
     }

@@ -81,8 +81,9 @@ LK_DEVICE void pair_gradient(const lk_attend_args<lk_bf16> &a, const float *slop
 template <int D>
 __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_args<lk_bf16> a)
 {
+    enum { COLS = D > 64 ? KEYS / 2 : KEYS }; /* keys at once: what registers hold */
     LK_SHARED_TILES(dq_tiles<D>, shared);
-    const int64_t b = blockIdx.y / a.heads, h = blockIdx.y % a.heads;
+    const int64_t b = (int)blockIdx.y / a.heads, h = (int)blockIdx.y % a.heads;
     const int64_t row0 = (int64_t)blockIdx.x * 16 * WARPS, mine = row0 + threadIdx.x / 32 * 16;
     const int64_t head_row = (int64_t)blockIdx.y * a.n;
     const int64_t kv_at = (b * a.kv_heads + h * a.kv_heads / a.heads) * a.m * D;
@@ -112,16 +113,19 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
         lk_copy_group();
         lk_copy_wait<1>();
         __syncthreads();
-        if (j + KEYS > own.first && j < own.end) {
-            float s[KEYS / 8][4], ds[KEYS / 8][4];
-            lk_tile_product<D, KEYS>(s, q, shared.k[stage]);
-            lk_tile_product<D, KEYS>(ds, dout, shared.v[stage]);
+        for (int half = 0; half < KEYS; half += COLS) {
+            const int j0 = j + half;
+            float s[COLS / 8][4], ds[COLS / 8][4];
+            if (j0 + COLS <= own.first || j0 >= own.end)
+                continue;
+            lk_tile_product<D, COLS>(s, q, shared.k[stage], half);
+            lk_tile_product<D, COLS>(ds, dout, shared.v[stage], half);
             LK_UNROLL
-            for (int i = 0; i < KEYS / 8; i++)
+            for (int i = 0; i < COLS / 8; i++)
                 LK_UNROLL
             for (int x = 0; x < 4; x++) {
                 const query &m = mine_of[x / 2];
-                const int at = j + 8 * i + 2 * t + x % 2;
+                const int at = j0 + 8 * i + 2 * t + x % 2;
                 const int sees = at >= m.run.first && at < m.run.end;
                 const float dt =
                     a.slope && sees ? m.time - a.times[b * (a.n + a.m) + a.n + at] : 0.0f;
@@ -130,7 +134,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
                 dslope[1] += dt < 0 ? ds[i][x] * dt : 0.0f;
             }
             if (a.dq)
-                lk_tile_gather<D, KEYS>(acc, ds, shared.k[stage]);
+                lk_tile_gather<D, COLS>(acc, ds, shared.k[stage], half);
         }
         __syncthreads();
     }
@@ -216,15 +220,15 @@ LK_DEVICE void add_queries(dkv_tiles<D> &shared, const lk_attend_args<lk_bf16> &
         pair_gradient(a, slope, dt, sees, shared.lse[stage][col], shared.e[stage][col], &s[i][x],
                       &ds[i][x]);
     }
-    lk_tile_gather<D, QUERIES>(dv, s, shared.dout[stage]);
-    lk_tile_gather<D, QUERIES>(dk, ds, shared.q[stage]);
+    lk_tile_gather<D, QUERIES>(dv, s, shared.dout[stage], 0);
+    lk_tile_gather<D, QUERIES>(dk, ds, shared.q[stage], 0);
 }
 
 template <int D>
 __global__ void __launch_bounds__(32 * WARPS, 2) attention_dkv_kernel(lk_attend_args<lk_bf16> a)
 {
     LK_SHARED_TILES(dkv_tiles<D>, shared);
-    const int64_t b = blockIdx.y / a.kv_heads, kv = blockIdx.y % a.kv_heads;
+    const int64_t b = (int)blockIdx.y / a.kv_heads, kv = (int)blockIdx.y % a.kv_heads;
     const int64_t key0 = (int64_t)blockIdx.x * KEYS, mine = key0 + threadIdx.x / 32 * 16;
     const int64_t kv_at = (int64_t)blockIdx.y * a.m;
     const int group = a.heads / a.kv_heads, lane = (int)threadIdx.x % 32, g = lane / 4;

@@ -111,12 +111,13 @@ __global__ void __launch_bounds__(LK_THREADS)
         p = exp2f(score(a, h, dot_slices(q, x), dt) - a.lse[u] * LK_LOG2_E);
         ds *= p;
         add_slices(acc, ds, x);
-        dslope[dt < 0] -= ds * fabsf(dt);
+        dslope[0] -= dt < 0 ? 0.0f : ds * dt;
+        dslope[1] += dt < 0 ? ds * dt : 0.0f;
     }
     if (a.dq)
         store_slices(a.dq + u * a.d, acc, a.scale, a.d);
     if (a.dslope && threadIdx.x % 32 < 2)
-        a.dslope[2 * u + threadIdx.x % 32] = dslope[threadIdx.x % 32];
+        a.dslope[2 * u + threadIdx.x % 32] = threadIdx.x % 32 ? dslope[1] : dslope[0];
 }
 
 template <typename T>
