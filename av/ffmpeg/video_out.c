@@ -32,6 +32,10 @@ static const coder coders[] = {
     {"theora", "libtheora", "flags=+qscale", 1, 8, false},
 };
 
+/* Below this height one thread: with several, x264 at a few rows of macroblocks makes choices that
+ * depend on what memory held before, and the same clip gets other bits. */
+#define LEAST_ROWS 240
+
 static const coder *find_coder(const char *name)
 {
     for (size_t i = 0; i < sizeof coders / sizeof coders[0]; i++) {
@@ -93,7 +97,7 @@ static void describe(lk_writer *w, const coder *how)
     c->color_trc = AVCOL_TRC_BT709;
     c->color_range = AVCOL_RANGE_MPEG;
     c->chroma_sample_location = AVCHROMA_LOC_LEFT;
-    c->thread_count = how->threads;
+    c->thread_count = c->height < LEAST_ROWS ? 1 : how->threads;
     c->max_b_frames = 0;
     c->gop_size = (int)(2 * rate.num / rate.den);
     c->gop_size = c->gop_size < 1 ? 1 : c->gop_size > 250 ? 250 : c->gop_size;
