@@ -23,6 +23,14 @@
 
 #define MAX_RESULTS 9
 
+#if defined(__SANITIZE_THREAD__)
+#define WITHOUT_FIBERS
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WITHOUT_FIBERS
+#endif
+#endif
+
 static lk_var add_input(op_case_build *b, lk_dtype dtype, lk_shape shape, double lo, double hi)
 {
     char name[16];
@@ -364,6 +372,10 @@ static void test_own_products(void **state)
 static void test_cuda_emulated(void **state)
 {
     (void)state;
+#ifdef WITHOUT_FIBERS
+    print_message("skipped: the thread sanitizer does not follow fibers\n");
+    return;
+#endif
     for (int op = 0; op < LK_N_OPS; op++)
         if (!lk_backend_emulated_has((lk_op)op))
             fail_msg("%s has no CUDA kernel", lk_op_get((lk_op)op)->name);
