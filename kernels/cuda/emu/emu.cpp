@@ -15,6 +15,7 @@
 #endif
 #endif
 #ifdef LK_EMU_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define STACK_BYTES ((size_t)128 << 10)
 #else
@@ -289,6 +290,9 @@ static void run_block()
         f->thread = dim3(i % now.block_size.x, i / now.block_size.x % now.block_size.y,
                          i / now.block_size.x / now.block_size.y);
         f->state = READY;
+#ifdef LK_EMU_ASAN /* frames that were left without returning are still closed */
+        ASAN_UNPOISON_MEMORY_REGION(f->stack, STACK_BYTES);
+#endif
         f->context = new_context(f->stack, STACK_BYTES, first_step);
     }
     while (!failed && n_ended < n_threads) {
