@@ -44,8 +44,8 @@ LK_DEVICE void add_slices(float *to, float weight, const float *x)
 template <typename T>
 LK_DEVICE float later_by(const lk_attend_args<T> &a, int64_t b, int64_t i, int64_t j)
 {
-    const float *times = a.times + b * (a.n + a.m);
-    return a.slope ? times[i] - times[a.n + j] : 0.0f;
+    const int64_t at = b * (a.n + a.m);
+    return a.slope ? a.times[at + i] - a.times[at + a.n + j] : 0.0f;
 }
 
 /* Score times log2 e from the product of a query and a key. */
