@@ -100,8 +100,9 @@ inline offer offers[2][1024]; /* the parity of the rendezvous chooses */
 inline const offer *meet(const offer &mine, const char *site)
 {
     const unsigned parity = now.warp_epoch[now.warp] & 1, first = now.warp * 32;
+    char nothing = 0;
     offers[parity][now.id] = mine;
-    exchange(~0u, nullptr, 0, 32, site);
+    exchange(~0u, &nothing, 0, 32, site);
     return offers[parity] + first;
 }
 
