@@ -84,7 +84,10 @@ LK_DEVICE lk_attend_tile lk_tile_of(const lk_attend_args<T> &a, int64_t b, int64
                                     int64_t n_rows, int64_t before, int64_t n_others)
 {
     const int64_t here = n_rows - i < height ? n_rows - i : height;
-    lk_attend_tile t = {0, 0, (int32_t)n_others, (int32_t)n_others};
+    lk_attend_tile t = {0, 0, 0, 0};
+    if (here <= 0)
+        return t;
+    t.full_end = t.end = (int32_t)n_others;
     return a.plan ? lk_attend_tile_of(a.plan + 2 * (b * a.plan_rows + before + i), here) : t;
 }
 
