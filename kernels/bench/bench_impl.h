@@ -7,6 +7,9 @@
 
 double lk_bench_now_s(void);
 
+/* The middle of n numbers, n >= 1, which are sorted on the way. */
+double lk_bench_median(double *x, int n);
+
 /* Everything stays where it is, so that each node can run again. */
 void lk_bench_keep_all(lk_graph *g);
 

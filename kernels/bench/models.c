@@ -11,11 +11,6 @@ static double bound(double fan_in)
     return sqrt(3 / fan_in);
 }
 
-static lk_var as_compute(lk_graph *g, lk_var x, lk_dtype t)
-{
-    return lk_cast(g, x, t);
-}
-
 static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out)
 {
     const int64_t n_in = lk_var_dim(g, x, -1);
@@ -28,13 +23,14 @@ static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out)
     return y;
 }
 
-static lk_var layer_norm(lk_graph *g, const char *name, lk_var x)
+static lk_var norm(lk_graph *g, lk_norm_kind kind, const char *name, lk_var x)
 {
     const int64_t n = lk_var_dim(g, x, -1);
     lk_var y;
     lk_scope(g, "%s", name);
-    y = lk_norm(g, LK_LAYER_NORM, x, lk_param(g, "weight", LK_SHAPE(n), LK_INIT_VALUE, 1),
-                lk_param(g, "bias", LK_SHAPE(n), LK_INIT_ZERO, 0), 1, 1e-5);
+    y = lk_norm(g, kind, x, lk_param(g, "weight", LK_SHAPE(n), LK_INIT_VALUE, 1),
+                lk_param(g, "bias", LK_SHAPE(n), LK_INIT_ZERO, 0), kind == LK_GROUP_NORM ? 8 : 1,
+                1e-5);
     lk_scope_end(g);
     return y;
 }
@@ -64,16 +60,16 @@ static lk_var transformer(lk_graph *g, lk_var *input, lk_var *target)
     lk_var x;
     *input = lk_input(g, "x", LK_F32, shape);
     *target = lk_input(g, "target", LK_F32, shape);
-    x = as_compute(g, *input, t);
+    x = lk_cast(g, *input, t);
     for (int i = 0; i < BLOCKS; i++) {
         lk_var h;
         lk_scope(g, "blocks.%d", i);
-        x = lk_add(g, x, attention(g, layer_norm(g, "norm1", x)));
-        h = lk_gelu(g, dense(g, "fc1", layer_norm(g, "norm2", x), 4 * WIDTH));
+        x = lk_add(g, x, attention(g, norm(g, LK_LAYER_NORM, "norm1", x)));
+        h = lk_gelu(g, dense(g, "fc1", norm(g, LK_LAYER_NORM, "norm2", x), 4 * WIDTH));
         x = lk_add(g, x, dense(g, "fc2", h, WIDTH));
         lk_scope_end(g);
     }
-    x = dense(g, "head", layer_norm(g, "norm", x), WIDTH);
+    x = dense(g, "head", norm(g, LK_LAYER_NORM, "norm", x), WIDTH);
     return lk_mse_loss(g, lk_cast(g, x, LK_F32), *target);
 }
 
@@ -155,7 +151,7 @@ static lk_var audio(lk_graph *g, lk_var *input, lk_var *target)
     lk_var x;
     *input = lk_input(g, "x", LK_F32, shape);
     *target = LK_NONE;
-    x = as_compute(g, *input, lk_graph_compute_dtype(g));
+    x = lk_cast(g, *input, lk_graph_compute_dtype(g));
     x = conv(g, "in", x, 32, (const int64_t[]){7}, &causal7);
     for (int i = 0; i < 3; i++) {
         const int64_t r = audio_strides[i];
@@ -184,24 +180,13 @@ static lk_var audio(lk_graph *g, lk_var *input, lk_var *target)
 static const lk_conv_options causal3 = {.pad_lo = {2, 1, 1}, .pad_hi = {0, 1, 1}};
 static const int64_t taps3[3] = {3, 3, 3};
 
-static lk_var group_norm(lk_graph *g, const char *name, lk_var x)
-{
-    const int64_t n = lk_var_dim(g, x, -1);
-    lk_var y;
-    lk_scope(g, "%s", name);
-    y = lk_norm(g, LK_GROUP_NORM, x, lk_param(g, "weight", LK_SHAPE(n), LK_INIT_VALUE, 1),
-                lk_param(g, "bias", LK_SHAPE(n), LK_INIT_ZERO, 0), 8, 1e-5);
-    lk_scope_end(g);
-    return y;
-}
-
 static lk_var video_unit(lk_graph *g, const char *name, lk_var x)
 {
     const int64_t c = lk_var_dim(g, x, -1);
     lk_var h;
     lk_scope(g, "%s", name);
-    h = conv(g, "conv1", lk_silu(g, group_norm(g, "norm1", x)), c, taps3, &causal3);
-    h = conv(g, "conv2", lk_silu(g, group_norm(g, "norm2", h)), c, taps3, &causal3);
+    h = conv(g, "conv1", lk_silu(g, norm(g, LK_GROUP_NORM, "norm1", x)), c, taps3, &causal3);
+    h = conv(g, "conv2", lk_silu(g, norm(g, LK_GROUP_NORM, "norm2", h)), c, taps3, &causal3);
     lk_scope_end(g);
     return lk_add(g, x, h);
 }
@@ -214,7 +199,7 @@ static lk_var video(lk_graph *g, lk_var *input, lk_var *target)
     lk_var x;
     *input = lk_input(g, "x", LK_F32, shape);
     *target = LK_NONE;
-    x = as_compute(g, *input, lk_graph_compute_dtype(g));
+    x = lk_cast(g, *input, lk_graph_compute_dtype(g));
     x = conv(g, "in", x, ch[0], taps3, &causal3);
     for (int i = 0; i < 2; i++) {
         lk_conv_options down = causal3;
@@ -234,7 +219,7 @@ static lk_var video(lk_graph *g, lk_var *input, lk_var *target)
         x = video_unit(g, "unit", x);
         lk_scope_end(g);
     }
-    x = conv(g, "out", lk_silu(g, group_norm(g, "norm", x)), 3, taps3, &causal3);
+    x = conv(g, "out", lk_silu(g, norm(g, LK_GROUP_NORM, "norm", x)), 3, taps3, &causal3);
     return lk_mse_loss(g, lk_cast(g, x, LK_F32), *input);
 }
 

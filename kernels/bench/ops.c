@@ -188,6 +188,12 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+double lk_bench_median(double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof *x, by_value);
+    return x[n / 2];
+}
+
 lk_status lk_bench_time_call(lk_graph *g, lk_call *c, double *seconds)
 {
     lk_status st = LK_OK;
@@ -209,8 +215,7 @@ lk_status lk_bench_time_call(lk_graph *g, lk_call *c, double *seconds)
         LK_TRY(finish(be));
         t[i] = (lk_bench_now_s() - t[i]) / n;
     }
-    qsort(t, 15, sizeof t[0], by_value);
-    *seconds = t[7];
+    *seconds = lk_bench_median(t, 15);
 done:
     return st;
 }

@@ -7,9 +7,9 @@
  * memory, what the planner says, and the loss of every step.  --dump writes weights and data as
  * safetensors before the first step; --profile prints the time by operation instead.
  */
+#include "kernels/bench/bench_impl.h"
 #include "kernels/bench/models.h"
 
-#include "kernels/graph_impl.h"
 #include "kernels/mem.h"
 #include "kernels/optim.h"
 #include "kernels/rng.h"
@@ -19,8 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-double lk_bench_now_s(void);
 
 #define MAX_STEPS 10000
 
@@ -114,18 +112,6 @@ done:
     return st;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, by_value);
-    return x[n / 2];
-}
-
 static lk_status step(run *r, int i)
 {
     lk_status st = LK_OK;
@@ -153,7 +139,7 @@ static void print_result(run *r)
     printf(",\"losses\":[");
     for (int i = 0; i < r->steps; i++)
         printf("%s%.9g", i ? "," : "", r->losses[i]);
-    printf("],\"step_s\":%.6f}\n", median(r->seconds + skip, r->steps - skip));
+    printf("],\"step_s\":%.6f}\n", lk_bench_median(r->seconds + skip, r->steps - skip));
 }
 
 /* ---- where the time goes ---- */
