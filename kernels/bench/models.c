@@ -1,38 +1,18 @@
-/* models.c - see models.h.  Weights start uniform in +-sqrt(3 / fan_in), biases at zero. */
+/* models.c - see models.h. */
 #include "kernels/bench/models.h"
 
-#include "kernels/ops.h"
+#include "kernels/nn.h"
 
-#include <math.h>
 #include <string.h>
-
-static double bound(double fan_in)
-{
-    return sqrt(3 / fan_in);
-}
 
 static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out)
 {
-    const int64_t n_in = lk_var_dim(g, x, -1);
-    lk_var w, b, y;
-    lk_scope(g, "%s", name);
-    w = lk_weight(g, "weight", LK_SHAPE(n_out, n_in), LK_INIT_UNIFORM, bound((double)n_in));
-    b = lk_param(g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0);
-    y = lk_linear(g, x, w, b);
-    lk_scope_end(g);
-    return y;
+    return lk_nn_dense(g, name, x, n_out, 1);
 }
 
 static lk_var norm(lk_graph *g, lk_norm_kind kind, const char *name, lk_var x)
 {
-    const int64_t n = lk_var_dim(g, x, -1);
-    lk_var y;
-    lk_scope(g, "%s", name);
-    y = lk_norm(g, kind, x, lk_param(g, "weight", LK_SHAPE(n), LK_INIT_VALUE, 1),
-                lk_param(g, "bias", LK_SHAPE(n), LK_INIT_ZERO, 0), kind == LK_GROUP_NORM ? 8 : 1,
-                1e-5);
-    lk_scope_end(g);
-    return y;
+    return lk_nn_norm(g, name, kind, x, kind == LK_GROUP_NORM ? 8 : 1);
 }
 
 /* ---- transformer ---- */
@@ -73,55 +53,7 @@ static lk_var transformer(lk_graph *g, lk_var *input, lk_var *target)
     return lk_mse_loss(g, lk_cast(g, x, LK_F32), *target);
 }
 
-/* ---- convolutions ---- */
-
-static lk_var conv(lk_graph *g, const char *name, lk_var x, int64_t n_out, const int64_t *taps,
-                   const lk_conv_options *o)
-{
-    const int n = lk_var_shape(g, x).n_dims - 2;
-    lk_shape s = {.n_dims = n + 2};
-    double fan_in = 1;
-    lk_var y;
-    s.dim[0] = n_out;
-    s.dim[n + 1] = lk_var_dim(g, x, -1);
-    for (int i = 0; i < n; i++)
-        s.dim[1 + i] = taps[i];
-    for (int i = 1; i < n + 2; i++)
-        fan_in *= (double)s.dim[i];
-    lk_scope(g, "%s", name);
-    y = lk_conv(g, x, lk_weight(g, "weight", s, LK_INIT_UNIFORM, bound(fan_in)),
-                lk_param(g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0), o);
-    lk_scope_end(g);
-    return y;
-}
-
-/* Transposed: to `size`; the filter is [in, taps.., out]. */
-static lk_var conv_up(lk_graph *g, const char *name, lk_var x, int64_t n_out, const int64_t *taps,
-                      const lk_conv_options *o, const int64_t *size)
-{
-    const int n = lk_var_shape(g, x).n_dims - 2;
-    lk_shape s = {.n_dims = n + 2};
-    double fan_in = (double)lk_var_dim(g, x, -1);
-    lk_var y;
-    s.dim[0] = lk_var_dim(g, x, -1);
-    s.dim[n + 1] = n_out;
-    for (int i = 0; i < n; i++) {
-        s.dim[1 + i] = taps[i];
-        fan_in *= (double)taps[i] / (double)o->stride[i];
-    }
-    lk_scope(g, "%s", name);
-    y = lk_conv_transposed(g, x, lk_weight(g, "weight", s, LK_INIT_UNIFORM, bound(fan_in)),
-                           lk_param(g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0), o, size);
-    lk_scope_end(g);
-    return y;
-}
-
 /* ---- audio ---- */
-
-static lk_var snake(lk_graph *g, const char *name, lk_var x)
-{
-    return lk_snake(g, x, lk_param(g, name, LK_SHAPE(lk_var_dim(g, x, -1)), LK_INIT_VALUE, 1));
-}
 
 static lk_var audio_unit(lk_graph *g, const char *name, lk_var x, int64_t dilation)
 {
@@ -129,8 +61,9 @@ static lk_var audio_unit(lk_graph *g, const char *name, lk_var x, int64_t dilati
     const int64_t c = lk_var_dim(g, x, -1);
     lk_var h;
     lk_scope(g, "%s", name);
-    h = conv(g, "conv1", snake(g, "alpha1", x), c, (const int64_t[]){7}, &wide);
-    h = conv(g, "conv2", snake(g, "alpha2", h), c, (const int64_t[]){1}, &(lk_conv_options){0});
+    h = lk_nn_conv(g, "conv1", lk_nn_snake(g, "alpha1", x), c, (const int64_t[]){7}, &wide);
+    h = lk_nn_conv(g, "conv2", lk_nn_snake(g, "alpha2", h), c, (const int64_t[]){1},
+                   &(lk_conv_options){0});
     lk_scope_end(g);
     return lk_add(g, x, h);
 }
@@ -152,26 +85,28 @@ static lk_var audio(lk_graph *g, lk_var *input, lk_var *target)
     *input = lk_input(g, "x", LK_F32, shape);
     *target = LK_NONE;
     x = lk_cast(g, *input, lk_graph_compute_dtype(g));
-    x = conv(g, "in", x, 32, (const int64_t[]){7}, &causal7);
+    x = lk_nn_conv(g, "in", x, 32, (const int64_t[]){7}, &causal7);
     for (int i = 0; i < 3; i++) {
         const int64_t r = audio_strides[i];
         const lk_conv_options down = {.stride = {r}, .pad_lo = {r}};
         lk_scope(g, "down%d", i);
         x = audio_units(g, x);
-        x = conv(g, "conv", snake(g, "alpha", x), 64 << i, (const int64_t[]){2 * r}, &down);
+        x = lk_nn_conv(g, "conv", lk_nn_snake(g, "alpha", x), 64 << i, (const int64_t[]){2 * r},
+                       &down);
         lk_scope_end(g);
     }
-    x = conv(g, "mid", x, 64, (const int64_t[]){3}, &(lk_conv_options){.pad_lo = {2}});
-    x = conv(g, "mid2", x, 256, (const int64_t[]){7}, &causal7);
+    x = lk_nn_conv(g, "mid", x, 64, (const int64_t[]){3}, &(lk_conv_options){.pad_lo = {2}});
+    x = lk_nn_conv(g, "mid2", x, 256, (const int64_t[]){7}, &causal7);
     for (int i = 2; i >= 0; i--) {
         const int64_t r = audio_strides[i], size = lk_var_dim(g, x, 1) * r;
         const lk_conv_options up = {.stride = {r}, .pad_hi = {r}};
         lk_scope(g, "up%d", i);
-        x = conv_up(g, "conv", snake(g, "alpha", x), 32 << i, (const int64_t[]){2 * r}, &up, &size);
+        x = lk_nn_conv_transposed(g, "conv", lk_nn_snake(g, "alpha", x), 32 << i,
+                                  (const int64_t[]){2 * r}, &up, &size);
         x = audio_units(g, x);
         lk_scope_end(g);
     }
-    x = conv(g, "out", snake(g, "alpha", x), 1, (const int64_t[]){7}, &causal7);
+    x = lk_nn_conv(g, "out", lk_nn_snake(g, "alpha", x), 1, (const int64_t[]){7}, &causal7);
     return lk_mse_loss(g, lk_cast(g, lk_tanh(g, x), LK_F32), *input);
 }
 
@@ -185,8 +120,8 @@ static lk_var video_unit(lk_graph *g, const char *name, lk_var x)
     const int64_t c = lk_var_dim(g, x, -1);
     lk_var h;
     lk_scope(g, "%s", name);
-    h = conv(g, "conv1", lk_silu(g, norm(g, LK_GROUP_NORM, "norm1", x)), c, taps3, &causal3);
-    h = conv(g, "conv2", lk_silu(g, norm(g, LK_GROUP_NORM, "norm2", h)), c, taps3, &causal3);
+    h = lk_nn_conv(g, "conv1", lk_silu(g, norm(g, LK_GROUP_NORM, "norm1", x)), c, taps3, &causal3);
+    h = lk_nn_conv(g, "conv2", lk_silu(g, norm(g, LK_GROUP_NORM, "norm2", h)), c, taps3, &causal3);
     lk_scope_end(g);
     return lk_add(g, x, h);
 }
@@ -200,12 +135,12 @@ static lk_var video(lk_graph *g, lk_var *input, lk_var *target)
     *input = lk_input(g, "x", LK_F32, shape);
     *target = LK_NONE;
     x = lk_cast(g, *input, lk_graph_compute_dtype(g));
-    x = conv(g, "in", x, ch[0], taps3, &causal3);
+    x = lk_nn_conv(g, "in", x, ch[0], taps3, &causal3);
     for (int i = 0; i < 2; i++) {
         lk_conv_options down = causal3;
         memcpy(down.stride, stride[i], sizeof down.stride);
         lk_scope(g, "down%d", i);
-        x = conv(g, "conv", video_unit(g, "unit", x), ch[i + 1], taps3, &down);
+        x = lk_nn_conv(g, "conv", video_unit(g, "unit", x), ch[i + 1], taps3, &down);
         lk_scope_end(g);
     }
     x = video_unit(g, "mid", x);
@@ -215,11 +150,11 @@ static lk_var video(lk_graph *g, lk_var *input, lk_var *target)
         lk_conv_options up = causal3;
         memcpy(up.stride, stride[i], sizeof up.stride);
         lk_scope(g, "up%d", i);
-        x = conv_up(g, "conv", x, ch[i], taps3, &up, size);
+        x = lk_nn_conv_transposed(g, "conv", x, ch[i], taps3, &up, size);
         x = video_unit(g, "unit", x);
         lk_scope_end(g);
     }
-    x = conv(g, "out", lk_silu(g, norm(g, LK_GROUP_NORM, "norm", x)), 3, taps3, &causal3);
+    x = lk_nn_conv(g, "out", lk_silu(g, norm(g, LK_GROUP_NORM, "norm", x)), 3, taps3, &causal3);
     return lk_mse_loss(g, lk_cast(g, x, LK_F32), *input);
 }
 
