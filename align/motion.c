@@ -319,28 +319,28 @@ void lk_camera_estimate(const lk_small_picture *a, const lk_small_picture *b,
         memset(camera, 0, sizeof *camera); /* a still camera must stay exactly still */
 }
 
+/* Positions run in 16.16 fixed point and weights in 1/256 pixel, far below what a match can tell.
+ */
 void lk_camera_undo(const lk_small_picture *b, const lk_camera_motion *m, lk_small_picture *out)
 {
-    const float cx = 0.5f * (float)(b->width - 1), cy = 0.5f * (float)(b->height - 1);
-    out->width = b->width;
+    const int w = b->width;
+    const float cx = 0.5f * (float)(w - 1), cy = 0.5f * (float)(b->height - 1), one = 65536;
+    const int right = (w - 1) * 65536 - 1, bottom = (b->height - 1) * 65536 - 1;
+    const int step_x = (int)lrintf((1 + m->zoom) * one), step_y = (int)lrintf(m->roll * one);
+    out->width = w;
     out->height = b->height;
-    const float right = (float)(b->width - 1), bottom = (float)(b->height - 1);
     for (int y = 0; y < b->height; y++) {
         const float py = (float)y - cy;
-        const float row_x = m->dx - m->roll * py - m->zoom * cx;
-        const float row_y = (float)y + m->dy + m->zoom * py - m->roll * cx;
-        for (int x = 0; x < b->width; x++) {
-            float sx = (1 + m->zoom) * (float)x + row_x, sy = m->roll * (float)x + row_y;
-            sx = sx < 0 ? 0 : sx > right ? right : sx;
-            sy = sy < 0 ? 0 : sy > bottom ? bottom : sy;
-            int ix = (int)sx, iy = (int)sy;
-            ix = ix > b->width - 2 ? b->width - 2 : ix;
-            iy = iy > b->height - 2 ? b->height - 2 : iy;
-            const float fx = sx - (float)ix, fy = sy - (float)iy;
-            const uint8_t *p = b->luma + iy * b->width + ix;
-            const float top = p[0] + fx * (float)(p[1] - p[0]);
-            const float low = p[b->width] + fx * (float)(p[b->width + 1] - p[b->width]);
-            out->luma[y * b->width + x] = (uint8_t)(top + fy * (low - top) + 0.5f);
+        int sx = (int)lrintf((m->dx - m->roll * py - m->zoom * cx) * one);
+        int sy = (int)lrintf(((float)y + m->dy + m->zoom * py - m->roll * cx) * one);
+        for (int x = 0; x < w; x++, sx += step_x, sy += step_y) {
+            const int ux = sx < 0 ? 0 : sx > right ? right : sx;
+            const int uy = sy < 0 ? 0 : sy > bottom ? bottom : sy;
+            const uint8_t *p = b->luma + (uy >> 16) * w + (ux >> 16);
+            const int fx = (ux >> 8) & 255, fy = (uy >> 8) & 255;
+            const int top = 256 * p[0] + fx * (p[1] - p[0]);
+            const int low = 256 * p[w] + fx * (p[w + 1] - p[w]);
+            out->luma[y * w + x] = (uint8_t)((256 * top + fy * (low - top) + 32768) >> 16);
         }
     }
 }
