@@ -43,6 +43,7 @@
 typedef struct beat_state {
     double sigma_ms;
     double trim_s;
+    const char *definition;
     double trust_p;
     int n_null;
     int n_bootstrap;
@@ -52,6 +53,8 @@ static const lk_option options[] = {
     LK_OPT_DOUBLE(beat_state, sigma_ms, 50, 5, 500, "width of the alignment kernel"),
     LK_OPT_DOUBLE(beat_state, trim_s, LK_BEAT_TRIM_S, 0, 60,
                   "leave out beats before this time against a reference"),
+    LK_OPT_CHOICE(beat_state, definition, "mir_eval", "mir_eval|madmom",
+                  "whose reading of the measures against a reference"),
     LK_OPT_DOUBLE(beat_state, trust_p, 0.01, 0.0001, 1,
                   "give an offset only when chance is this unlikely"),
     LK_OPT_INT(beat_state, n_null, 300, 20, 10000, "shifted sound tracks to compare with"),
@@ -369,7 +372,9 @@ static lk_status against_beats(const clip *c, const lk_reference *r, const lk_si
         goto done;
     }
     const double trim = c->opt->trim_s;
-    LK_TRY(lk_beat_scores_find(truth.t, truth.n, c->music.t, c->music.n, trim, &b));
+    const bool madmom = strcmp(c->opt->definition, "madmom") == 0;
+    LK_TRY((madmom ? lk_beat_scores_madmom : lk_beat_scores_find)(truth.t, truth.n, c->music.t,
+                                                                  c->music.n, trim, &b));
     const struct {
         const char *name;
         double value;
@@ -384,7 +389,8 @@ static lk_status against_beats(const clip *c, const lk_reference *r, const lk_si
                 {"beat.aml_t", b.aml_t},
                 {"beat.information_gain", b.information_gain}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const lk_score s = plain(rows[i].name, "1", rows[i].value, truth.n);
+        const bool bits = madmom && strcmp(rows[i].name, "beat.information_gain") == 0;
+        const lk_score s = plain(rows[i].name, bits ? "bit" : "1", rows[i].value, truth.n);
         LK_TRY(sink->score(sink->user, &s));
     }
     LK_TRY(deviation(c, truth, sink));
