@@ -2,15 +2,16 @@
 # bare_debian.sh FOLDER [quickstart|check...] - what a newcomer sees: a Debian 12 with nothing but its
 # base system in FOLDER (made with debootstrap when it is not there), a clean clone of this
 # repository in it, and the given commands run inside, by default quickstart and then check.
-# Needs root, debootstrap, 4 GB of disk and a Debian mirror (MIRROR=...).  Not part of ./check.
+# Needs root, debootstrap, 4 GB of disk and a Debian mirror (MIRROR=..., else the one this machine
+# installs from).  Not part of ./check.
 set -eu
-[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0"; exit 2; }
 repository=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1"
 root=$(cd "$1" && pwd)
 shift
 [ $# -gt 0 ] || set -- quickstart check
-mirror=${MIRROR:-http://deb.debian.org/debian}
+mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -1)}
 [ -x "$root/usr/bin/apt-get" ] || debootstrap --variant=minbase bookworm "$root" "$mirror"
 leave() {
     for place in dev/shm dev/pts dev sys proc; do
