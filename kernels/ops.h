@@ -83,6 +83,7 @@ lk_var lk_repeat(lk_graph *g, lk_var x, int axis, int r);
 /* Orthonormal 2-D Haar of [B, Y, X, C], Y and X even: [B, Y/2, X/2, 4 C] (LL, LH, HL, HH; the
  * first letter is the column direction, LH holds differences along X). */
 lk_var lk_haar(lk_graph *g, lk_var x);
+lk_var lk_haar_inverse(lk_graph *g, lk_var x); /* C a multiple of 4 */
 
 /* ---- reduce.c ---- */
 

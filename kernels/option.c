@@ -205,6 +205,45 @@ void lk_option_print(const lk_option *o, const void *target, char *text, size_t 
     }
 }
 
+lk_status lk_option_write_lines(const lk_option *options, const void *target, lk_text *lines)
+{
+    lk_status st = LK_OK;
+    char value[MAX_NAME];
+    for (const lk_option *o = options; o && o->name; o++) {
+        if (o->type == LK_OPTION_TEXT)
+            continue;
+        lk_option_print(o, target, value, sizeof value);
+        LK_TRY(lk_text_add(lines, "%s: %s\n", o->name, value));
+    }
+done:
+    return st;
+}
+
+lk_status lk_option_read_lines(const lk_option *options, void *target, const char *lines)
+{
+    lk_status st = LK_OK;
+    char name[MAX_NAME], value[MAX_NAME], junk;
+    while (*lines) {
+        const char *end = strchr(lines, '\n');
+        const size_t n = end ? (size_t)(end - lines) : strlen(lines);
+        char line[3 * MAX_NAME];
+        LK_REQUIRE(n < sizeof line, LK_E_FORMAT, "a line of the settings is too long");
+        memcpy(line, lines, n);
+        line[n] = '\0';
+        lines += end ? n + 1 : n;
+        if (line[0] == '\0' || line[0] == '#')
+            continue;
+        LK_REQUIRE(sscanf(line, " %63[^: ] : %63s %c", name, value, &junk) == 2, LK_E_FORMAT,
+                   "a setting must read 'name: value', not '%.60s'", line);
+        const lk_option *o = lk_option_find(options, name);
+        LK_REQUIRE(!o || o->type != LK_OPTION_TEXT, LK_E_FORMAT,
+                   "'%s' is a text and cannot be set by a line", name);
+        LK_TRY(lk_option_set(options, target, name, value));
+    }
+done:
+    return st;
+}
+
 void lk_option_help(const lk_option *options, const char *prefix, FILE *out)
 {
     for (const lk_option *o = options; o && o->name; o++) {

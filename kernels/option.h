@@ -16,6 +16,7 @@
 #define LK_OPTION_H
 
 #include "kernels/status.h"
+#include "kernels/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -78,6 +79,14 @@ const lk_option *lk_option_find(const lk_option *options, const char *name);
 
 /* The value as text, in the form lk_option_set reads back. */
 void lk_option_print(const lk_option *option, const void *target, char *text, size_t bytes);
+
+/* All settings but texts as lines "name: value" in the table's order, and back; lines that are
+ * empty or start with '#' are passed over.  Reading stops at the first name or value that does not
+ * fit. */
+LK_CHECKED lk_status lk_option_write_lines(const lk_option *options, const void *target,
+                                           lk_text *lines);
+LK_CHECKED lk_status lk_option_read_lines(const lk_option *options, void *target,
+                                          const char *lines);
 
 /* One aligned help line per row with range and live default. */
 void lk_option_help(const lk_option *options, const char *prefix, FILE *out);

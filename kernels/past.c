@@ -105,6 +105,26 @@ done:
     return st;
 }
 
+lk_status lk_past_save(const lk_past *p, void *bytes)
+{
+    lk_status st = LK_OK;
+    char *at = bytes;
+    for (int i = 0; i < p->n; at += p->join[i++].bytes)
+        LK_TRY(lk_graph_read(p->graph, p->join[i].now, p->join[i].dtype, at));
+done:
+    return st;
+}
+
+lk_status lk_past_load(lk_past *p, const void *bytes)
+{
+    lk_status st = LK_OK;
+    const char *at = bytes;
+    for (int i = 0; i < p->n; at += p->join[i++].bytes)
+        LK_TRY(lk_graph_write(p->graph, p->join[i].now, p->join[i].dtype, at));
+done:
+    return st;
+}
+
 int64_t lk_past_bytes(const lk_past *p)
 {
     int64_t sum = 0;

@@ -39,6 +39,10 @@ LK_CHECKED lk_status lk_past_advance(lk_past *p);
 /* Back to the start of a stream: zeros. */
 LK_CHECKED lk_status lk_past_reset(lk_past *p);
 
+/* Take the memory out, lk_past_bytes of it, and put it back: one graph serves several streams. */
+LK_CHECKED lk_status lk_past_save(const lk_past *p, void *bytes);
+LK_CHECKED lk_status lk_past_load(lk_past *p, const void *bytes);
+
 /* Bytes kept between pieces; the length of the stream does not matter. */
 int64_t lk_past_bytes(const lk_past *p);
 

@@ -203,6 +203,7 @@ COMPOSED(space_to_depth, LK_SHAPE(2, 6, 9, 5), lk_space_to_depth(b->g, x, 3))
 COMPOSED(depth_to_space, LK_SHAPE(2, 3, 5, 12), lk_depth_to_space(b->g, x, 2))
 COMPOSED(repeat, LK_SHAPE(2, 3, 5), lk_repeat(b->g, x, 1, 4))
 COMPOSED(haar, LK_SHAPE(2, 4, 6, 3), lk_haar(b->g, x))
+COMPOSED(haar_inverse, LK_SHAPE(2, 3, 2, 8), lk_haar_inverse(b->g, x))
 
 /* ---- random ---- */
 
@@ -630,6 +631,7 @@ const op_case op_cases[] = {
     {LK_OP_PERMUTE, "depth_to_space", composed_depth_to_space},
     {LK_OP_BROADCAST, "repeat", composed_repeat},
     {LK_OP_CONCAT, "haar", composed_haar},
+    {LK_OP_CONCAT, "haar_inverse", composed_haar_inverse},
     {LK_OP_RANDOM, "normal", random_normal},
     {LK_OP_RANDOM, "uniform", random_uniform},
     {LK_OP_DROPOUT, "", dropout_case},

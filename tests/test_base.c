@@ -211,6 +211,32 @@ static void options_parse_check_and_print(void **state)
     lk_error_clear();
 }
 
+static void options_go_to_lines_and_back(void **state)
+{
+    (void)state;
+    sample_options s, back;
+    lk_text lines = {0};
+    lk_option_defaults(sample_rows, &s);
+    lk_option_defaults(sample_rows, &back);
+    s.n_lags = 9;
+    s.sigma_ms = 0.1;
+    s.clean = false;
+    CHECK_OK(lk_option_set(sample_rows, &s, "mode", "compatible"));
+    CHECK_OK(lk_option_write_lines(sample_rows, &s, &lines));
+    assert_string_equal(lines.at, "n_lags: 9\nsigma_ms: 0.1\nclean: false\nmode: compatible\n");
+    CHECK_OK(lk_option_read_lines(sample_rows, &back, lines.at));
+    assert_true(back.n_lags == 9 && back.sigma_ms == 0.1 && !back.clean);
+    assert_string_equal(back.mode, "compatible");
+    lk_text_free(&lines);
+    CHECK_OK(lk_option_read_lines(sample_rows, &back, "\n# nothing\n n_lags:3"));
+    assert_int_equal(back.n_lags, 3);
+    CHECK_FAILS(lk_option_read_lines(sample_rows, &back, "n_lags 3\n"), LK_E_FORMAT);
+    CHECK_FAILS(lk_option_read_lines(sample_rows, &back, "n_lags: 3 4\n"), LK_E_FORMAT);
+    CHECK_FAILS(lk_option_read_lines(sample_rows, &back, "path: x\n"), LK_E_FORMAT);
+    CHECK_FAILS(lk_option_read_lines(sample_rows, &back, "lags: 3\n"), LK_E_ARG);
+    CHECK_FAILS(lk_option_read_lines(sample_rows, &back, "n_lags: 0\n"), LK_E_ARG);
+}
+
 static void failed_allocations_are_reported(void **state)
 {
     (void)state;
@@ -244,6 +270,7 @@ int main(void)
         cmocka_unit_test(philox_matches_the_published_vectors),
         cmocka_unit_test(random_moments),
         cmocka_unit_test(options_parse_check_and_print),
+        cmocka_unit_test(options_go_to_lines_and_back),
         cmocka_unit_test(failed_allocations_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

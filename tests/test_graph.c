@@ -473,6 +473,38 @@ done:
     return st;
 }
 
+/* The inverse gives the picture back, and a picture without detail has none. */
+static void test_haar(void **state)
+{
+    enum { N = 2 * 4 * 6 * 3 };
+    const lk_shape s = LK_SHAPE(2, 4, 6, 3);
+    lk_graph *g = NULL;
+    lk_var x, bands, back;
+    float in[N], band[N], out[N];
+    (void)state;
+    CHECK_OK(lk_graph_new(&g, &(lk_graph_config){0}));
+    x = lk_input(g, "x", LK_F32, s);
+    bands = lk_haar(g, x);
+    back = lk_haar_inverse(g, bands);
+    lk_output(g, "bands", bands);
+    lk_output(g, "back", back);
+    CHECK_OK(lk_graph_compile(g));
+    for (int flat = 0; flat < 2; flat++) {
+        for (int i = 0; i < N; i++)
+            in[i] = flat ? (float)(i % 3) : lk_rng_normal(1, 2, (uint64_t)i);
+        CHECK_OK(lk_graph_write(g, x, LK_F32, in));
+        CHECK_OK(lk_graph_run(g, 0));
+        CHECK_OK(lk_graph_read(g, bands, LK_F32, band));
+        CHECK_OK(lk_graph_read(g, back, LK_F32, out));
+        for (int i = 0; i < N; i++) {
+            CHECK_CLOSE(out[i], in[i], 1e-6);
+            if (flat)
+                CHECK_CLOSE(band[i], i % 12 < 3 ? 2 * (i % 12) : 0, 1e-6);
+        }
+    }
+    lk_graph_free(&g);
+}
+
 static void test_every_allocation_fails_once(void **state)
 {
     float whole = 0, loss = 0;
@@ -503,10 +535,15 @@ static void test_every_allocation_fails_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plans),        cmocka_unit_test(test_runs_allocate_nothing),
-        cmocka_unit_test(test_checkpoints),  cmocka_unit_test(test_frozen_and_shared),
-        cmocka_unit_test(test_accumulation), cmocka_unit_test(test_stop_and_straight_through),
-        cmocka_unit_test(test_random),       cmocka_unit_test(test_every_allocation_fails_once),
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_runs_allocate_nothing),
+        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_frozen_and_shared),
+        cmocka_unit_test(test_accumulation),
+        cmocka_unit_test(test_stop_and_straight_through),
+        cmocka_unit_test(test_haar),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_every_allocation_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,6 +93,33 @@ static void pieces_equal_the_whole(void **state)
     }
 }
 
+/* Two streams take turns in one graph. */
+static void streams_take_turns(void **state)
+{
+    (void)state;
+    float x[2][BATCH * STEPS * 3], alone[2][BATCH * STEPS * 2], turns[2][BATCH * STEPS * 2];
+    char kept[2][1024];
+    runner s = {0};
+    start(&s, NULL, LK_F32, 3, 1);
+    assert_true(lk_past_bytes(s.past) <= (int64_t)sizeof kept[0]);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < BATCH * STEPS * 3; i++)
+            x[k][i] = lk_rng_normal(6, (uint64_t)k, (uint64_t)i);
+        CHECK_OK(lk_past_reset(s.past));
+        CHECK_OK(lk_past_save(s.past, kept[k]));
+        for (int at = 0; at < STEPS; at += 3)
+            piece(&s, x[k], alone[k], at, 3);
+    }
+    for (int at = 0; at < STEPS; at += 3)
+        for (int k = 0; k < 2; k++) {
+            CHECK_OK(lk_past_load(s.past, kept[k]));
+            piece(&s, x[k], turns[k], at, 3);
+            CHECK_OK(lk_past_save(s.past, kept[k]));
+        }
+    assert_memory_equal(alone, turns, sizeof alone);
+    stop(&s);
+}
+
 static void bf16_keeps_bf16(void **state)
 {
     (void)state;
@@ -120,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_equal_the_whole),
+        cmocka_unit_test(streams_take_turns),
         cmocka_unit_test(bf16_keeps_bf16),
         cmocka_unit_test(refuses_what_has_no_time),
     };

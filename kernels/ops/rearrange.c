@@ -174,3 +174,21 @@ lk_var lk_haar(lk_graph *g, lk_var x)
             lk_reshape(g, rows[i], LK_SHAPE(s.dim[0], s.dim[1] / 2, s.dim[2] / 2, 2 * s.dim[3]));
     return lk_concat(g, 2, rows, 3);
 }
+
+lk_var lk_haar_inverse(lk_graph *g, lk_var x)
+{
+    const lk_shape s = lk_var_shape(g, x);
+    lk_var half[2], row[2], part[2], cell[4];
+    if (!is_picture(g, x, "haar_inverse needs [B, Y, X, C] with C a multiple of 4",
+                    s.n_dims == 4 && s.dim[3] % 4 == 0))
+        return LK_NONE;
+    lk_split_equally(g, lk_scale(g, x, 0.5), 3, 2, half);
+    row[0] = lk_add(g, half[0], half[1]);
+    row[1] = lk_sub(g, half[0], half[1]);
+    for (int i = 0; i < 2; i++) {
+        lk_split_equally(g, row[i], 3, 2, part);
+        cell[2 * i] = lk_add(g, part[0], part[1]);
+        cell[2 * i + 1] = lk_sub(g, part[0], part[1]);
+    }
+    return lk_depth_to_space(g, lk_concat(g, 4, cell, 3), 2);
+}
