@@ -94,29 +94,6 @@ template <int D> LK_DEVICE void soften(float (*s)[4], float *most, float *sum, f
     }
 }
 
-template <int D>
-LK_DEVICE void store_rows(const lk_attend_args<lk_bf16> &a, const forward_place &p,
-                          const lk_run *run, const float *most, const float *sum,
-                          const float (*acc)[4])
-{
-    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    LK_UNROLL
-    for (int r = 0; r < 2; r++) {
-        const int64_t row = p.row0 + threadIdx.x / 32 * 16 + g + 8 * r;
-        const float all = lk_quad_sum(sum[r]), l = run[r].first < run[r].end ? all : 0.0f;
-        const float scale = l > 0 ? 1 / l : 0.0f;
-        if (row >= a.n)
-            continue;
-        LK_UNROLL
-        for (int i = 0; i < D / 8; i++)
-            *(unsigned *)(a.out + p.q_at + row * D + 8 * i + 2 * t) =
-                lk_pack(acc[i][2 * r] * scale, acc[i][2 * r + 1] * scale);
-        if (a.lse && t == 0)
-            a.lse[(int64_t)blockIdx.y * a.n + row] =
-                l > 0 ? (most[r] + log2f(l)) * LK_LN_2 : -INFINITY;
-    }
-}
-
 template <int D, int WARPS>
 __global__ void __launch_bounds__(32 * WARPS) attention_kernel(lk_attend_args<lk_bf16> a)
 {
@@ -130,6 +107,8 @@ __global__ void __launch_bounds__(32 * WARPS) attention_kernel(lk_attend_args<lk
     lk_run run[2];
     int j = p.tile.first / KEYS * KEYS;
     int stage = 0;
+    if (a.wide && *a.wide)
+        return;
     for (int r = 0; r < 2; r++) {
         const int64_t row = mine + threadIdx.x % 32 / 4 + 8 * r;
         run[r] = lk_run_of(a, p.b, row, a.n, 0, a.m);
@@ -158,7 +137,7 @@ __global__ void __launch_bounds__(32 * WARPS) attention_kernel(lk_attend_args<lk
         }
         __syncthreads();
     }
-    store_rows<D>(a, p, run, most, sum, acc);
+    lk_store_rows<D>(a, (int64_t)blockIdx.y, mine, run, most, sum, acc);
 }
 
 template <int D, int WARPS>
@@ -194,9 +173,18 @@ static int height_of(const lk_attend_args<lk_bf16> &a, int64_t n_batch)
     return height_for_tests ? height_for_tests : tiles >= 264 ? 64 : tiles >= 132 ? 32 : 16;
 }
 
+/* Work space: is the plan wide? */
+static lk_status attention_prepare(lk_call *c, size_t *work_bytes)
+{
+    *work_bytes = LK_CUDA(attend_hopper_may)(c) == 1 ? sizeof(int) : 0;
+    return LK_OK;
+}
+
 static lk_status attention_launch(const lk_call *c, lk_cuda_stream stream)
 {
+    lk_status st = LK_OK;
     const int64_t n_batch = c->in[0].shape.dim[0];
+    const int hopper = LK_CUDA(attend_hopper_may)(c);
     lk_attend_args<lk_bf16> a = lk_attend_args_of<lk_bf16>(c);
     if (lk_tensor_count(&c->in[0]) == 0)
         return LK_OK;
@@ -204,9 +192,19 @@ static lk_status attention_launch(const lk_call *c, lk_cuda_stream stream)
         return LK_CUDA(attend_plain)(c, stream);
     a.out = (lk_bf16 *)c->out[0].data;
     a.lse = (float *)c->out[1].data;
-    return a.d == 32   ? launch_width<32>(a, n_batch, height_of(a, n_batch), stream)
+    if (hopper == 1) {
+        LK_TRY(LK_CUDA(attend_judge)(&a, n_batch, (int *)c->work, stream));
+        a.wide = (const int *)c->work;
+    }
+    if (hopper)
+        LK_TRY(LK_CUDA(attend_hopper)(&a, n_batch, stream));
+    if (hopper == 2)
+        goto done;
+    LK_TRY(a.d == 32   ? launch_width<32>(a, n_batch, height_of(a, n_batch), stream)
            : a.d == 64 ? launch_width<64>(a, n_batch, height_of(a, n_batch), stream)
-                       : launch_width<128>(a, n_batch, height_of(a, n_batch), stream);
+                       : launch_width<128>(a, n_batch, height_of(a, n_batch), stream));
+done:
+    return st;
 }
 
-const lk_cuda_kernel LK_CUDA(attention) = {NULL, NULL, attention_launch};
+const lk_cuda_kernel LK_CUDA(attention) = {attention_prepare, NULL, attention_launch};

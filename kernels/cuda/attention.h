@@ -24,6 +24,7 @@ template <typename T> struct lk_attend_args {
     const float *e;      /* [B, H, N] dout . out - dlse */
     T *dq, *dk, *dv;     /* each may be NULL */
     float *dslope;       /* [B H tiles, 2] parts of the slopes' gradient, or NULL */
+    const int *wide;     /* on the device: is the plan for attention_hopper.cu?  NULL: go ahead */
     int64_t n, m;
     int d, heads, kv_heads, plan_rows;
     float scale;
@@ -207,6 +208,38 @@ LK_DEVICE float lk_quad_sum(float x)
     x += __shfl_xor_sync(0xffffffffu, x, 1);
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
+
+/* Results of a warp's 16 queries from `first` on, in head `plane` of all: acc / sum; most is the
+ * largest score times log2 e. */
+template <int D>
+LK_DEVICE void lk_store_rows(const lk_attend_args<lk_bf16> &a, int64_t plane, int64_t first,
+                             const lk_run *run, const float *most, const float *sum,
+                             const float (*acc)[4])
+{
+    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    LK_UNROLL
+    for (int r = 0; r < 2; r++) {
+        const int64_t row = first + g + 8 * r;
+        const float all = lk_quad_sum(sum[r]), l = run[r].first < run[r].end ? all : 0.0f;
+        const float scale = l > 0 ? 1 / l : 0.0f;
+        if (row >= a.n)
+            continue;
+        LK_UNROLL
+        for (int i = 0; i < D / 8; i++)
+            *(unsigned *)(a.out + (plane * a.n + row) * D + 8 * i + 2 * t) =
+                lk_pack(acc[i][2 * r] * scale, acc[i][2 * r + 1] * scale);
+        if (a.lse && t == 0)
+            a.lse[plane * a.n + row] = l > 0 ? (most[r] + log2f(l)) * LK_LN_2 : -INFINITY;
+    }
+}
+
+/* The kernels for wide plans (attention_hopper.cu): may they take this call (0: no, 1: if its plan
+ * is wide, 2: yes), is the plan wide (*wide, on the device), and the call itself. */
+int LK_CUDA(attend_hopper_may)(const lk_call *c);
+LK_CHECKED lk_status LK_CUDA(attend_judge)(const lk_attend_args<lk_bf16> *a, int64_t n_batch,
+                                           int *wide, lk_cuda_stream stream);
+LK_CHECKED lk_status LK_CUDA(attend_hopper)(const lk_attend_args<lk_bf16> *a, int64_t n_batch,
+                                            lk_cuda_stream stream);
 
 /* The kernels without tiles: f32, and widths that have no tile (attention_plain.cu). */
 LK_CHECKED lk_status LK_CUDA(attend_plain)(const lk_call *c, lk_cuda_stream stream);

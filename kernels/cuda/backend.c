@@ -205,7 +205,7 @@ static lk_status look_at(const lk_call *c)
     for (int i = 0; i < c->node->n_out; i++) {
         int64_t first = -1;
         char name[256];
-        if (!c->out[i].data || c->out[i].dtype == LK_I32)
+        if (!c->out[i].data || c->out[i].dtype == LK_I32 || lk_may_be_infinite(c->node, i))
             continue;
         LK_TRY(lk_cuda_first_bad(&c->out[i], gpu.first_bad, gpu.stream));
         LK_TRY(gpu_download(&first, gpu.first_bad, sizeof first));

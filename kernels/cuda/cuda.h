@@ -40,6 +40,10 @@ void lk_cuda_use_libraries(int use);
 /* Rows a block of attention takes from here on: 16, 32, 64, or 0 for a choice by size (tests). */
 void lk_cuda_attend_height(int height);
 void lk_emu_attend_height(int height);
+/* Attention by the kernels for sm_90: -1 never (the emulator's default), 0 where they pay (the
+ * GPU's), 1 wherever they fit and the plan is wide, 2 wherever they fit (tests). */
+void lk_cuda_attend_hopper_use(int use);
+void lk_emu_attend_hopper_use(int use);
 
 /* ---- for kernels/cuda ---- */
 

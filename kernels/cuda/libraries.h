@@ -19,6 +19,12 @@ LK_CHECKED lk_status lk_cuda_check(int error, const char *what);
  * with; NULL when it is in neither. */
 void *lk_cuda_open_library(const char *name);
 
+/* hopper.h's: a description of bf16 [planes, rows, d] for copies of boxes, of the driver's type
+ * CUtensorMap; and the multiprocessors of a device of compute capability 9.0, 0 for another. */
+LK_CHECKED lk_status lk_cuda_tensor_map(void *map, const void *base, int64_t d, int64_t rows,
+                                        int64_t planes, int box_rows);
+int lk_cuda_hopper_places(void);
+
 /* May libraries be used? */
 int lk_cuda_libraries_wanted(void);
 

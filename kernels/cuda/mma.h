@@ -199,8 +199,10 @@ LK_DEVICE void lk_copy_start(lk_shared_bf16 *to, const lk_bf16 *from, int there)
         emu::fail("has more than %d copies under way", emu::copies::MOST);
     c->to[c->n] = to;
     c->group[c->n] = c->groups;
-    for (int k = 0; k < 8; k++)
+    for (int k = 0; k < 8; k++) {
         c->number[c->n][k] = there ? from[k] : (lk_bf16)0;
+        to[k].expect();
+    }
     c->n++;
 }
 

@@ -89,21 +89,29 @@ namespace emu
 
 place now;
 
-enum state { READY, AT_BARRIER, AT_WARP, ENDED };
+enum state { READY, AT_BARRIER, AT_WARP, AT_EVENT, ENDED };
 
 struct fiber {
     lk_emu_context context;
     char *stack;
     dim3 thread;
     enum state state;
-    const char *site; /* where it waits */
-    unsigned mask;    /* AT_WARP: lanes it waits for */
+    const char *site;                /* where it waits */
+    unsigned mask;                   /* AT_WARP: lanes it waits for */
+    bool (*ready)(const void *what); /* AT_EVENT */
+    const void *what;
+};
+
+struct turn {
+    int came;
+    uint32_t turns;
 };
 
 static fiber fibers[MAX_THREADS];
 static lk_emu_context scheduler;
 static unsigned n_threads, n_warps, n_ended; /* of the running block */
 static uint32_t warp_epochs[MAX_THREADS / 32];
+static turn turns[16];                 /* named barriers */
 static uint64_t slots[2][MAX_THREADS]; /* what lanes give; the parity of the rendezvous chooses */
 static void (*body)(void *);
 static void *body_context;
@@ -195,6 +203,45 @@ void block_barrier(const char *site)
     to_scheduler();
 }
 
+void wait_until(bool (*ready)(const void *what), const void *what, const char *site)
+{
+    fiber *f = &fibers[now.id];
+    if (ready(what))
+        return;
+    f->state = AT_EVENT;
+    f->site = site;
+    f->ready = ready;
+    f->what = what;
+    to_scheduler();
+}
+
+struct turn_awaited {
+    const turn *of;
+    uint32_t before;
+};
+
+static bool turn_came(const void *what)
+{
+    const turn_awaited *a = (const turn_awaited *)what;
+    return a->of->turns != a->before;
+}
+
+void turn_give(int id, int n)
+{
+    turn *t = &turns[id];
+    if (++t->came == n) {
+        t->came = 0;
+        t->turns++;
+    }
+}
+
+void turn_wait(int id, int n, const char *site)
+{
+    const turn_awaited a = {&turns[id], turns[id].turns};
+    turn_give(id, n);
+    wait_until(turn_came, &a, site);
+}
+
 void exchange(unsigned mask, void *value, size_t n, unsigned from, const char *site)
 {
     const unsigned parity = warp_epochs[now.warp] & 1, first = now.warp * 32;
@@ -235,12 +282,20 @@ static void describe_stuck(unsigned a, unsigned b, const char *barrier)
     note(text);
 }
 
+/* Does this lane make its warp's rendezvous with the leader impossible? */
+static bool elsewhere(const fiber *f, const fiber *leader)
+{
+    return f->state == ENDED || f->state == AT_BARRIER ||
+           (f->state == AT_WARP && (f->site != leader->site || f->mask != leader->mask));
+}
+
 /* Let the warps go whose lanes have all come; true if any went. */
 static bool release_warps()
 {
     bool any = false;
     for (unsigned w = 0; w < n_warps && !failed; w++) {
         unsigned leader = n_threads;
+        bool all = true;
         for (unsigned i = w * 32; i < w * 32 + 32 && i < n_threads; i++)
             if (fibers[i].state == AT_WARP && leader == n_threads)
                 leader = i;
@@ -251,12 +306,14 @@ static bool release_warps()
             const fiber *f = &fibers[leader];
             if (!(f->mask >> lane & 1))
                 continue;
-            if (i >= n_threads || fibers[i].state != AT_WARP || fibers[i].site != f->site ||
-                fibers[i].mask != f->mask) {
+            if (i >= n_threads || elsewhere(&fibers[i], f)) {
                 describe_stuck(leader, i < n_threads ? i : n_threads - 1, "its warp");
                 return false;
             }
+            all = all && fibers[i].state == AT_WARP;
         }
+        if (!all)
+            continue;
         for (unsigned lane = 0; lane < 32; lane++)
             if (fibers[leader].mask >> lane & 1)
                 fibers[w * 32 + lane].state = READY;
@@ -266,9 +323,27 @@ static bool release_warps()
     return any;
 }
 
+/* Let the threads go whose event has come; true if any went. */
+static bool release_events()
+{
+    bool any = false;
+    for (unsigned i = 0; i < n_threads; i++)
+        if (fibers[i].state == AT_EVENT && fibers[i].ready(fibers[i].what)) {
+            fibers[i].state = READY;
+            any = true;
+        }
+    return any;
+}
+
 static void release_block()
 {
-    unsigned waiting = 0;
+    unsigned waiting = 0, event = 0;
+    while (event < n_threads && fibers[event].state != AT_EVENT)
+        event++;
+    if (event < n_threads) {
+        describe_stuck(event, event ? 0 : n_threads - 1, "what never comes");
+        return;
+    }
     while (fibers[waiting].state != AT_BARRIER)
         waiting++; /* somebody is: nobody is ready, and warps that cannot go on were reported */
     for (unsigned i = 0; i < n_threads; i++)
@@ -285,6 +360,7 @@ static void run_block()
 {
     n_ended = 0;
     now.serial++;
+    memset(turns, 0, sizeof turns);
     for (unsigned i = 0; i < n_threads; i++) {
         fiber *f = &fibers[i];
         f->thread = dim3(i % now.block_size.x, i / now.block_size.x % now.block_size.y,
@@ -303,8 +379,15 @@ static void run_block()
             resume(i);
             n_ended += fibers[i].state == ENDED;
         }
-        if (!failed && n_ended < n_threads && !release_warps() && !failed)
+        if (!failed && n_ended < n_threads && !release_warps() && !failed && !release_events() &&
+            !land_copy(reverse))
             release_block();
+    }
+    if (!failed && left_under_way()) {
+        char text[256];
+        snprintf(text, sizeof text, "kernel %s, block (%u, %u, %u) %s", kernel_name, now.block.x,
+                 now.block.y, now.block.z, left_under_way());
+        note(text);
     }
 }
 

@@ -20,7 +20,8 @@
  * buffers of exactly its tensors' sizes).
  *
  * Warp-level matrix products are functions over the 32 lanes' fragments (mma.h); asynchronous
- * copies become visible at the wait.  Times and memory order between blocks are not modelled.
+ * copies become visible at the wait; what sm_90 adds is in emu/hopper.h.  Times and memory order
+ * between blocks are not modelled.
  *
  * Threads      one launch at a time in a process.
  */
@@ -73,6 +74,18 @@ void block_barrier(const char *site);
 /* Give n <= 8 bytes to the other lanes of mask and take those of lane `from`. */
 void exchange(unsigned mask, void *value, size_t n, unsigned from, const char *site);
 
+/* Until ready(what) holds; something else that runs must make it so. */
+void wait_until(bool (*ready)(const void *what), const void *what, const char *site);
+
+/* Named barriers: come to barrier `id` and wait for, or just count among, n threads. */
+void turn_wait(int id, int n, const char *site);
+void turn_give(int id, int n);
+
+/* hopper.cpp: let one copy on its way arrive (the last or the first), false: there is none; and
+ * what a block must not leave behind, NULL: nothing. */
+bool land_copy(bool last);
+const char *left_under_way();
+
 /* The lanes of mask for which `yes` holds. */
 unsigned ballot(unsigned mask, int yes, const char *site);
 
@@ -102,6 +115,7 @@ template <class T> class cell
     uint32_t w_serial, w_epoch, w_warp_epoch, w_thread;
     uint32_t r_serial, r_epoch, r_warp_epoch, r_thread;
     bool r_warp, r_block; /* read by several threads of one warp, by several warps */
+    bool arriving;        /* an asynchronous copy to here has started and not been waited for */
 
     static bool warp_apart(uint32_t thread, uint32_t warp_epoch)
     {
@@ -111,6 +125,8 @@ template <class T> class cell
     {
         if (w_serial != now.serial)
             fail("reads shared memory that no thread of this block has written");
+        if (arriving)
+            fail("reads shared memory that a copy of thread %u is still on its way to", w_thread);
         if (w_thread != now.id && w_epoch == now.epoch && !warp_apart(w_thread, w_warp_epoch))
             fail("reads shared memory that thread %u wrote, with no barrier in between", w_thread);
         if (r_serial != now.serial || r_epoch != now.epoch || warp_apart(r_thread, r_warp_epoch))
@@ -147,8 +163,15 @@ template <class T> class cell
     cell &operator=(T x)
     {
         writing();
+        arriving = false;
         value = x;
         return *this;
+    }
+    /* A copy to here starts: it may arrive at any time until it is waited for and assigned. */
+    void expect()
+    {
+        writing();
+        arriving = true;
     }
     cell &operator+=(T x)
     {
