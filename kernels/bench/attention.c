@@ -1,8 +1,8 @@
 /* attention.c - attention over time at the shapes of joint models, beside the machine's peaks.
  *
  * Operations are counted on pairs that attend: 4 D a pair forward, 10 D backward, so what tiles
- * round up, masks and exponentials count as loss.  Two streams with one token a time step (`self`)
- * or with dense queries against sparse keys (`cross`). */
+ * round up, masks and exponentials count as loss.  Two streams with one token a time step, or dense
+ * queries against sparse keys.  A GPU gets longer streams, in bf16. */
 #include "kernels/bench/bench_impl.h"
 
 #include "kernels/attention.h"
@@ -16,10 +16,18 @@ typedef struct attention_case {
     int64_t window; /* keys a query sees on average; 0: all */
 } attention_case;
 
-static const attention_case cases[] = {
+static const attention_case cpu_cases[] = {
     {4, 4, 4096, 4096, 64, 0},     {4, 4, 4096, 4096, 64, 512},   {4, 4, 4096, 4096, 64, 1024},
     {4, 4, 4096, 4096, 32, 512},   {4, 4, 4096, 4096, 128, 512},  {1, 1, 4096, 4096, 64, 256},
     {1, 1, 16384, 16384, 64, 256}, {1, 1, 65536, 65536, 64, 256}, {4, 2, 8192, 512, 64, 50},
+};
+static const attention_case device_cases[] = {
+    {16, 16, 16384, 16384, 64, 0},     {16, 16, 16384, 16384, 128, 0},
+    {16, 16, 16384, 16384, 64, 256},   {16, 16, 16384, 16384, 64, 2048},
+    {16, 16, 16384, 16384, 64, 4096},  {16, 16, 16384, 16384, 128, 256},
+    {16, 16, 16384, 16384, 128, 2048}, {16, 16, 16384, 16384, 128, 4096},
+    {4, 4, 65536, 65536, 128, 2048},   {4, 4, 262144, 262144, 128, 2048},
+    {4, 4, 16384, 16384, 128, 2048},   {16, 4, 65536, 2048, 64, 50},
 };
 
 /* Tokens that tile one time together; the query window is `window` keys wide. */
@@ -51,9 +59,9 @@ done:
     return st;
 }
 
-static lk_status bench(const attention_case *a, const char *shape, lk_dtype t,
-                       const lk_bench_peaks *peaks, void (*row)(void *user, const lk_bench_row *r),
-                       void *user)
+static lk_status bench(const lk_backend *backend, const attention_case *a, const char *shape,
+                       lk_dtype t, const lk_bench_peaks *peaks,
+                       void (*row)(void *user, const lk_bench_row *r), void *user)
 {
     lk_status st = LK_OK;
     lk_graph *g = NULL;
@@ -65,7 +73,7 @@ static lk_status bench(const attention_case *a, const char *shape, lk_dtype t,
              (long long)a->window);
     if (!strstr(name, shape))
         return LK_OK;
-    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.train = 1}));
+    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.backend = backend, .train = 1}));
     in[0] = lk_input(g, "q", t, LK_SHAPE(1, a->heads, a->n, a->d));
     in[1] = lk_input(g, "k", t, LK_SHAPE(1, a->kv_heads, a->m, a->d));
     in[2] = lk_input(g, "v", t, LK_SHAPE(1, a->kv_heads, a->m, a->d));
@@ -94,17 +102,23 @@ done:
     return st;
 }
 
-lk_status lk_bench_attention(const char *only, const lk_bench_peaks *peaks,
+lk_status lk_bench_attention(const lk_backend *backend, const char *only,
+                             const lk_bench_peaks *peaks,
                              void (*row)(void *user, const lk_bench_row *r), void *user)
 {
     lk_status st = LK_OK;
+    const int on_cpu = backend == lk_backend_cpu();
+    const attention_case *cases = on_cpu ? cpu_cases : device_cases;
+    const size_t n = on_cpu ? sizeof cpu_cases / sizeof cpu_cases[0]
+                            : sizeof device_cases / sizeof device_cases[0];
     const char *colon = only ? strchr(only, ':') : NULL;
     const char *shape = colon ? colon + 1 : "";
     if (only && strncmp("attention", only, colon ? (size_t)(colon - only) : strlen(only)) != 0)
         return LK_OK;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        LK_TRY(bench(&cases[i], shape, LK_F32, peaks, row, user));
-        LK_TRY(bench(&cases[i], shape, LK_BF16, peaks, row, user));
+    for (size_t i = 0; i < n; i++) {
+        if (on_cpu)
+            LK_TRY(bench(backend, &cases[i], shape, LK_F32, peaks, row, user));
+        LK_TRY(bench(backend, &cases[i], shape, LK_BF16, peaks, row, user));
     }
 done:
     return st;

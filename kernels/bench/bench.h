@@ -39,7 +39,8 @@ LK_CHECKED lk_status lk_bench_ops(const lk_backend *backend, const char *only,
 
 /* Attention over time, forward and backward, full and in windows; `only` also takes
  * "attention:PART", the cases with PART in their shape. */
-LK_CHECKED lk_status lk_bench_attention(const char *only, const lk_bench_peaks *peaks,
+LK_CHECKED lk_status lk_bench_attention(const lk_backend *backend, const char *only,
+                                        const lk_bench_peaks *peaks,
                                         void (*row)(void *user, const lk_bench_row *r), void *user);
 
 #endif /* LK_KERNELS_BENCH_H */

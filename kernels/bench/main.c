@@ -32,8 +32,7 @@ int main(int argc, char **argv)
     printf("%s, %d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", name,
            lk_threads(), p.f32_gflops, p.bf16_gflops, p.copy_gbps);
     LK_TRY(lk_bench_ops(backend, only, &p, print_row, NULL));
-    if (backend == lk_backend_cpu())
-        LK_TRY(lk_bench_attention(only, &p, print_row, NULL));
+    LK_TRY(lk_bench_attention(backend, only, &p, print_row, NULL));
 done:
     if (st != LK_OK)
         fprintf(stderr, "bench_kernels: %s\n", lk_error_text());
