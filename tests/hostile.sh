@@ -103,10 +103,11 @@ if [ "$other" != none ]; then
     mkdir shut closed
     chmod 000 secret.mp4 closed
     chmod 555 shut
+    cp "$lockstep" "$dir/lockstep" # its own folder may be closed to others
     as_other() { # CODE ARGUMENT...
         code=$1
         shift
-        $other "$lockstep" "$@" >out 2>err </dev/null
+        $other "$dir/lockstep" "$@" >out 2>err </dev/null
         judge "$code" $? "as another user: $*"
     }
     for command in probe sync events score stress; do
