@@ -105,6 +105,16 @@ double lk_media_progress(const lk_media *media);
 
 void lk_media_close(lk_media **media); /* accepts NULL and half-opened */
 
+/* ---- pictures of another size ---- */
+
+typedef struct lk_picture_fitter lk_picture_fitter; /* what is worth keeping between pictures */
+
+/* The middle of a picture in the shape of width:height, its sample aspect undone, averaged over
+ * areas into rgb [height, width, 3].  *fitter starts NULL.  frame->rgb must be set. */
+LK_CHECKED lk_status lk_picture_fit(lk_picture_fitter **fitter, const lk_frame_view *frame,
+                                    int width, int height, uint8_t *rgb);
+void lk_picture_fitter_free(lk_picture_fitter **fitter);
+
 /* ---- writing ------------------------------------------------------------------------------ */
 
 typedef struct lk_writer lk_writer;

@@ -1,7 +1,7 @@
 /* result.h - everything the ruler found out about one clip, in memory.
  *
  * Scores and abstentions travel as one JSON line a clip (av/result_json.c); curves, marks, lag
- * curves and lag maps as groups of an HDF5 file (av/h5.c); both are read back into this struct, and
+ * curves and lag maps as groups of an HDF5 file (av/h5.h); both are read back into this struct, and
  * the report (av/report*.c) draws from it.
  *
  * Ownership    everything inside belongs to the struct; lk_clip_result_clear accepts a zeroed and a

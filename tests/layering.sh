@@ -27,7 +27,7 @@ forbid align 'audio_codec/|video_vae/|av/|experiments/' 'align includes only ker
 forbid experiments 'audio_codec/|video_vae/|align/|av/' 'worlds include only kernels'
 elsewhere 'av/ffmpeg/' 'libav|libsw' 'FFmpeg headers outside av/ffmpeg'
 elsewhere 'av/sndfile.c' 'sndfile' 'libsndfile outside av/sndfile.c'
-elsewhere 'av/h5.c' 'hdf5' 'HDF5 outside av/h5.c'
+elsewhere 'av/hdf5/' 'hdf5\.h|hdf5_hl' 'HDF5 outside av/hdf5'
 elsewhere 'av/config_yaml.c' 'yaml\.h' 'libyaml outside av/config_yaml.c'
 elsewhere 'av/png.c' 'png\.h' 'libpng outside av/png.c'
 elsewhere 'av/import/zip.c' 'zlib\.h' 'zlib outside av/import/zip.c'

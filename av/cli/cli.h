@@ -29,6 +29,7 @@ int lk_cmd_compare(int argc, char **argv);
 int lk_cmd_convert(int argc, char **argv);
 int lk_cmd_doctor(int argc, char **argv);
 int lk_cmd_events(int argc, char **argv);
+int lk_cmd_pack(int argc, char **argv);
 int lk_cmd_probe(int argc, char **argv);
 int lk_cmd_report(int argc, char **argv);
 int lk_cmd_score(int argc, char **argv);

@@ -19,9 +19,11 @@ static const lk_command commands[] = {
     {"stress", "known shifts through codecs and containers, measured", lk_cmd_stress},
     {"events", "when sounds begin, beats fall and motion stops", lk_cmd_events},
     {"worlds", "make clips whose every event is known exactly", lk_cmd_worlds},
+    {"pack", "clips and worlds into datasets for training", lk_cmd_pack},
     {"convert", "trained numbers from NumPy and PyTorch files to .safetensors, or a look at them",
      lk_cmd_convert},
-    {"bench", "how fast the ruler is beside decoding, and the engine beside the machine", lk_cmd_bench},
+    {"bench", "how fast the ruler is beside decoding, and the engine beside the machine",
+     lk_cmd_bench},
     {"report", "rows of score as HTML: players, curves and lags on one axis", lk_cmd_report},
     {"doctor", "say what this machine has and what each missing part would add", lk_cmd_doctor},
 };

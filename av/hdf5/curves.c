@@ -1,10 +1,8 @@
-/* h5.c - see h5.h; the one file that includes HDF5. */
+/* curves.c - see av/h5.h. */
 #include "av/h5.h"
+#include "av/hdf5/internal.h"
 
 #include "kernels/mem.h"
-
-#include <hdf5.h>
-#include <hdf5_hl.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -56,20 +54,12 @@ static bool open_existing(lk_h5_writer *w)
     return false;
 }
 
-/* Errors are reported here, not printed there; and no closing at exit, which crashes in the library
- * when a full disk has left a file that cannot be closed. */
-static void start_library(void)
-{
-    H5dont_atexit();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
 lk_status lk_h5_create(lk_h5_writer **writer, const char *path, bool resume)
 {
     lk_status st = LK_OK;
     lk_h5_writer *w = NULL;
     struct stat facts;
-    start_library();
+    lk_hdf5_start();
     LK_REQUIRE(stat(path, &facts) != 0 || !S_ISDIR(facts.st_mode), LK_E_IO,
                "cannot write '%s': it is a folder", path);
     LK_TRY(LK_NEW(&w));
@@ -452,7 +442,7 @@ lk_status lk_h5_read_clip(const char *path, int64_t index, lk_clip_result *r)
     lk_status st = LK_OK;
     char name[40], number[24];
     hid_t clip = H5I_INVALID_HID;
-    start_library();
+    lk_hdf5_start();
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     LK_REQUIRE(file >= 0, access(path, R_OK) == 0 ? LK_E_FORMAT : LK_E_IO,
                "cannot read '%s' as HDF5", path);

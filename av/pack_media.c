@@ -1,0 +1,361 @@
+/* pack_media.c - see pack.h: media files, cut into pieces while they are read.
+ *
+ * Piece k owns [start + k L, start + (k + 1) L) of the file's timeline, start being the earlier of
+ * the two streams.  It is complete when both streams have passed its end, so memory holds what one
+ * stream runs ahead of the other.  Sound is resampled from its first sample on, which keeps its
+ * times; where the timeline was re-anchored, silence fills a gap and an overlap is dropped.
+ */
+#include "av/media.h"
+#include "av/pack.h"
+#include "av/worlds_clip.h"
+#include "kernels/mem.h"
+#include "kernels/resample.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct cutter {
+    lk_shard *shard;
+    const char *path;
+    const lk_pack_options *o;
+    lk_media *media;
+    lk_picture_fitter *fitter;
+    json_t *truth;
+    const char *caption;
+    lk_flick start, length; /* of piece `piece` */
+    int64_t piece, n_clips;
+    /* frames held */
+    int64_t n_frames;
+    size_t span_room, frame_room;
+    lk_span *spans;
+    uint8_t *frames;
+    lk_flick picture_end; /* of the last frame there was */
+    /* samples held, interleaved; the first of them is number `sample` of the resampled sound */
+    lk_resampler *resampler[2];
+    bool has_sound;
+    lk_flick sound_start;
+    int64_t sample, n_samples, n_in;
+    size_t pcm_room;
+    int16_t *pcm;
+} cutter;
+
+static int64_t frame_bytes(const cutter *c)
+{
+    return (int64_t)c->o->format.width * c->o->format.height * 3;
+}
+
+/* ---- what a piece is made of ----------------------------------------------------------------- */
+
+static lk_flick event_time(const json_t *e, const char *key)
+{
+    const json_t *v = json_object_get(e, key);
+    return json_is_number(v) ? lk_flick_from_s(json_number_value(v)) : LK_FLICK_NONE;
+}
+
+/* Events that begin in [from, to), on the piece's clock. */
+static lk_status events_of(const cutter *c, lk_flick from, lk_flick to, lk_dataset_event **out,
+                           int64_t *n)
+{
+    lk_status st = LK_OK;
+    const json_t *list = json_object_get(c->truth, "events");
+    *n = 0;
+    LK_TRY(LK_NEW_ARRAY(out, json_array_size(list) + 1));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *e = json_array_get(list, i);
+        const int heard = json_is_number(json_object_get(e, "sound_s"));
+        const lk_flick start = event_time(e, heard ? "sound_s" : "picture_s");
+        const lk_flick end = event_time(e, heard ? "sound_end_s" : "picture_end_s");
+        const char *kind = json_string_value(json_object_get(e, "kind"));
+        const char *label = json_string_value(json_object_get(e, "label"));
+        if (start == LK_FLICK_NONE || start < from || start >= to)
+            continue;
+        lk_dataset_event *x = &(*out)[(*n)++];
+        x->span.start = start - from;
+        x->span.end = (end == LK_FLICK_NONE || end < start ? start : end) - from;
+        x->strength = json_number_value(json_object_get(e, "strength"));
+        snprintf(x->kind, sizeof x->kind, "%s", kind ? kind : "");
+        snprintf(x->label, sizeof x->label, "%s", label ? label : "");
+    }
+done:
+    return st;
+}
+
+static const char *short_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static lk_status add_piece(cutter *c, lk_flick from, lk_flick to, int64_t n_frames, int64_t skip,
+                           int64_t n_samples)
+{
+    lk_status st = LK_OK;
+    char name[300];
+    lk_dataset_event *events = NULL;
+    int64_t n_events = 0;
+    const int channels = c->o->format.n_channels;
+    const int rate = c->o->format.rate_hz;
+    snprintf(name, sizeof name, "%.255s#%lld", short_name(c->path), (long long)c->piece);
+    LK_TRY(events_of(c, from, to, &events, &n_events));
+    for (int64_t i = 0; i < n_frames; i++) {
+        c->spans[i].start -= from;
+        c->spans[i].end -= from;
+    }
+    const lk_flick first =
+        n_samples > 0 ? c->sound_start + lk_flick_from_samples(c->sample + skip, rate) : from;
+    LK_TRY(
+        lk_shard_add(c->shard, &(lk_dataset_clip){.name = name,
+                                                  .caption = c->caption,
+                                                  .source = c->path,
+                                                  .n_frames = n_frames,
+                                                  .n_samples = n_samples,
+                                                  .n_events = n_events,
+                                                  .audio_start = first - from,
+                                                  .spans = c->spans,
+                                                  .frames = c->frames,
+                                                  .pcm = c->pcm ? c->pcm + skip * channels : NULL,
+                                                  .events = events}));
+    c->n_clips++;
+done:
+    lk_free(events);
+    return st;
+}
+
+/* Number of held samples before time t. */
+static int64_t samples_before(const cutter *c, lk_flick t)
+{
+    if (!c->has_sound || c->o->format.rate_hz == 0)
+        return 0;
+    const lk_flick step = LK_FLICKS_PER_S / c->o->format.rate_hz;
+    const int64_t number = (t - c->sound_start + step - 1) / step - c->sample;
+    return number < 0 || t <= c->sound_start ? 0 : number < c->n_samples ? number : c->n_samples;
+}
+
+/* Emit the piece that ends at `to` and let go of what it owned. */
+static lk_status cut(cutter *c, lk_flick to)
+{
+    lk_status st = LK_OK;
+    const lk_flick from = c->start + c->piece * c->length;
+    const int64_t skip = samples_before(c, from), end = samples_before(c, to);
+    const int channels = c->o->format.n_channels;
+    int64_t n_frames = 0;
+    while (n_frames < c->n_frames && c->spans[n_frames].start < to)
+        n_frames++;
+    const double picture_s = n_frames > 0 ? lk_flick_to_s(c->spans[n_frames - 1].end - from) : 0;
+    const double sound_s = (double)(end - skip) / fmax(c->o->format.rate_hz, 1);
+    if (fmax(picture_s, sound_s) >= c->o->min_seconds &&
+        (c->o->format.width == 0 || n_frames > 0) && (c->o->format.rate_hz == 0 || end > skip))
+        LK_TRY(add_piece(c, from, to, n_frames, skip, end - skip));
+    c->n_frames -= n_frames;
+    if (c->n_frames > 0) {
+        memmove(c->spans, c->spans + n_frames, (size_t)c->n_frames * sizeof *c->spans);
+        memmove(c->frames, c->frames + n_frames * frame_bytes(c),
+                (size_t)(c->n_frames * frame_bytes(c)));
+    }
+    c->n_samples -= end;
+    c->sample += end;
+    if (c->n_samples > 0)
+        memmove(c->pcm, c->pcm + end * channels,
+                (size_t)(c->n_samples * channels) * sizeof *c->pcm);
+    c->piece++;
+done:
+    return st;
+}
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+static lk_status take_frame(cutter *c, const lk_frame_view *v)
+{
+    lk_status st = LK_OK;
+    const int64_t bytes = frame_bytes(c);
+    LK_TRY(LK_GROW(&c->spans, &c->span_room, (size_t)c->n_frames + 1));
+    LK_TRY(LK_GROW(&c->frames, &c->frame_room, (size_t)((c->n_frames + 1) * bytes)));
+    LK_TRY(lk_picture_fit(&c->fitter, v, c->o->format.width, c->o->format.height,
+                          c->frames + c->n_frames * bytes));
+    c->spans[c->n_frames++] = v->span;
+    c->picture_end = v->span.end;
+done:
+    return st;
+}
+
+/* n resampled samples of each channel. */
+static lk_status keep(cutter *c, const float *const channel[2], int64_t n)
+{
+    lk_status st = LK_OK;
+    const int channels = c->o->format.n_channels;
+    LK_TRY(LK_GROW(&c->pcm, &c->pcm_room, (size_t)((c->n_samples + n) * channels) + 1));
+    for (int64_t i = 0; i < n; i++) {
+        for (int k = 0; k < channels; k++) {
+            const float y = channel[k][i] * 32768;
+            c->pcm[(c->n_samples + i) * channels + k] = (int16_t)lrintf(!(y > -32768) ? -32768
+                                                                        : y > 32767   ? 32767
+                                                                                      : y);
+        }
+    }
+    c->n_samples += n;
+done:
+    return st;
+}
+
+/* n samples at the file's rate; in[k] NULL: silence. */
+static lk_status resample(cutter *c, const float *const in[2], int64_t n)
+{
+    lk_status st = LK_OK;
+    const float *out[2] = {NULL, NULL};
+    int64_t got = 0;
+    for (int k = 0; k < c->o->format.n_channels; k++)
+        LK_TRY(lk_resampler_push(c->resampler[k], in[k], n, &out[k], &got));
+    c->n_in += n;
+    LK_TRY(keep(c, out, got));
+done:
+    return st;
+}
+
+/* Mono out of any number of channels is their mean; stereo out of mono is twice the same. */
+static lk_status mix(cutter *c, const lk_pcm_view *v, int64_t skip, float *mono)
+{
+    const int64_t n = v->n_samples - skip;
+    const float *in[2] = {v->channel[0] + skip, v->channel[v->n_channels > 1 ? 1 : 0] + skip};
+    if (c->o->format.n_channels == 1 && v->n_channels > 1) {
+        for (int64_t i = 0; i < n; i++) {
+            float sum = 0;
+            for (int k = 0; k < v->n_channels; k++)
+                sum += v->channel[k][skip + i];
+            mono[i] = sum / (float)v->n_channels;
+        }
+        in[0] = mono;
+    }
+    return resample(c, in, n);
+}
+
+static lk_status take_sound(cutter *c, const lk_pcm_view *v)
+{
+    lk_status st = LK_OK;
+    float *mono = NULL;
+    if (!c->has_sound) {
+        for (int k = 0; k < c->o->format.n_channels; k++)
+            LK_TRY(lk_resampler_create(&c->resampler[k], v->rate_hz, c->o->format.rate_hz));
+        c->has_sound = true;
+        c->sound_start = v->span.start;
+    }
+    const int64_t place = lk_samples_from_flick(v->span.start - c->sound_start, v->rate_hz);
+    const int64_t gap = v->gap ? place - c->n_in : 0;
+    if (gap > 0)
+        LK_TRY(resample(c, (const float *const[2]){NULL, NULL}, gap));
+    if (-gap < v->n_samples) {
+        LK_TRY(LK_NEW_ARRAY(&mono, v->n_samples));
+        LK_TRY(mix(c, v, gap < 0 ? -gap : 0, mono));
+    }
+done:
+    lk_free(mono);
+    return st;
+}
+
+static lk_status end_sound(cutter *c)
+{
+    lk_status st = LK_OK;
+    const float *out[2] = {NULL, NULL};
+    int64_t got = 0;
+    if (!c->has_sound)
+        goto done;
+    for (int k = 0; k < c->o->format.n_channels; k++)
+        LK_TRY(lk_resampler_flush(c->resampler[k], &out[k], &got));
+    LK_TRY(keep(c, out, got));
+done:
+    return st;
+}
+
+/* How far both streams have come. */
+static lk_flick reached(const cutter *c)
+{
+    lk_flick t = c->o->format.width > 0 ? c->picture_end : INT64_MAX;
+    if (c->o->format.rate_hz > 0) {
+        const lk_flick sound =
+            c->has_sound ? c->sound_start +
+                               lk_flick_from_samples(c->sample + c->n_samples, c->o->format.rate_hz)
+                         : c->start;
+        t = sound < t ? sound : t;
+    }
+    return t;
+}
+
+static lk_status read_all(cutter *c)
+{
+    lk_status st = LK_OK;
+    lk_media_item item = {.kind = LK_MEDIA_PCM};
+    bool begun = false;
+    while (item.kind != LK_MEDIA_END) {
+        LK_REQUIRE(!c->o->stop || !*c->o->stop, LK_E_INTERRUPTED, "stopped in '%s'", c->path);
+        LK_TRY(lk_media_next(c->media, &item));
+        if (item.kind == LK_MEDIA_END)
+            break;
+        const lk_flick t =
+            item.kind == LK_MEDIA_FRAME ? item.frame.span.start : item.pcm.span.start;
+        c->start = !begun || (c->piece == 0 && t < c->start) ? t : c->start;
+        begun = true;
+        if (item.kind == LK_MEDIA_FRAME)
+            LK_TRY(take_frame(c, &item.frame));
+        else
+            LK_TRY(take_sound(c, &item.pcm));
+        while (c->n_frames + c->n_samples > 0 &&
+               reached(c) >= c->start + (c->piece + 1) * c->length)
+            LK_TRY(cut(c, c->start + (c->piece + 1) * c->length));
+    }
+    LK_TRY(end_sound(c));
+    while (c->n_frames + c->n_samples > 0)
+        LK_TRY(cut(c, c->start + (c->piece + 1) * c->length));
+done:
+    return st;
+}
+
+static lk_status find_truth(cutter *c)
+{
+    lk_status st = LK_OK;
+    const char *name = short_name(c->path);
+    const int folder = (int)(name - c->path);
+    char *path = NULL;
+    LK_TRY(LK_NEW_ARRAY(&path, (size_t)folder + sizeof "truth.jsonl"));
+    sprintf(path, "%.*struth.jsonl", folder, c->path);
+    LK_TRY(lk_world_truth_find(path, name, &c->truth));
+    const char *caption = json_string_value(json_object_get(c->truth, "caption"));
+    c->caption = caption ? caption : "";
+done:
+    lk_free(path);
+    return st;
+}
+
+lk_status lk_pack_media(lk_shard *shard, const char *path, const lk_pack_options *o,
+                        int64_t *n_clips)
+{
+    lk_status st = LK_OK;
+    cutter c = {.shard = shard,
+                .path = path,
+                .o = o,
+                .caption = "",
+                .length = lk_flick_from_s(o->seconds),
+                .picture_end = INT64_MIN};
+    LK_REQUIRE(c.length > 0, LK_E_ARG, "pieces need a length");
+    LK_TRY(find_truth(&c));
+    LK_TRY(lk_media_open(&c.media, path,
+                         &(lk_media_options){.no_video = o->format.width == 0,
+                                             .no_audio = o->format.rate_hz == 0,
+                                             .want_rgb = o->format.width > 0}));
+    const lk_media_info *info = lk_media_get_info(c.media);
+    LK_REQUIRE(o->format.width == 0 || info->video.present, LK_E_FORMAT, "'%s' has no picture",
+               path);
+    LK_REQUIRE(o->format.rate_hz == 0 || info->audio.present, LK_E_FORMAT, "'%s' has no sound",
+               path);
+    LK_TRY(read_all(&c));
+done:
+    *n_clips = c.n_clips;
+    lk_media_close(&c.media);
+    lk_picture_fitter_free(&c.fitter);
+    lk_resampler_free(&c.resampler[0]);
+    lk_resampler_free(&c.resampler[1]);
+    json_decref(c.truth);
+    lk_free(c.spans);
+    lk_free(c.frames);
+    lk_free(c.pcm);
+    return st;
+}
