@@ -53,12 +53,8 @@ void lk_lag_add_pairs(const lk_lag_trains *t, double onset_s, double weight, flo
     }
 }
 
-/* y += a x.  Both clones round alike: neither fuses the product into the sum. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
-__attribute__((target_clones("avx2", "default")))
-#endif
-static void
-add_scaled(int64_t n, float a, const float *restrict x, float *restrict y)
+/* y += a x */
+static void add_scaled(int64_t n, float a, const float *restrict x, float *restrict y)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] += a * x[i];
