@@ -62,6 +62,9 @@ typedef struct lk_graph_config {
                                   activations fuse into products */
     int accumulate;            /* 1: parameter gradients are added to the store's (zero them with
                                   lk_params_zero_grad); 0: they replace them */
+    int recompute;             /* 1: what one elementwise pass makes is made again in the backward
+                                  pass instead of being kept, where that lowers the most memory in
+                                  use; results stay equal to the bit */
     int check_finite;          /* 1: every run stops with LK_E_NUMERIC at the first value with a NaN
                                   or Inf and names it; slow */
 } lk_graph_config;

@@ -237,6 +237,8 @@ lk_dtype lk_graph_held_dtype(const lk_graph *g, lk_dtype dtype);
 /* A name for an output in messages: the value's own or its operation's. */
 const char *lk_call_value_name(const lk_call *c, int out, char *text, size_t n);
 
+/* recompute.c: copies nodes whose results are better made again than kept. */
+lk_status lk_graph_recompute(lk_graph *g);
 /* plan.c: places every value; fills stats and the data pointers. */
 lk_status lk_graph_plan(lk_graph *g, const size_t *work_bytes);
 

@@ -78,6 +78,8 @@ lk_status lk_graph_compile(lk_graph *g)
         return g->st;
     LK_REQUIRE(!g->compiled, LK_E_ARG, "this graph is compiled already");
     LK_TRY(drop_unused(g));
+    if (g->config.recompute)
+        LK_TRY(lk_graph_recompute(g));
     LK_TRY(LK_NEW_ARRAY(&work_bytes, g->n_nodes + 1));
     LK_TRY(LK_NEW_ARRAY(&g->calls, g->n_nodes + 1));
     for (size_t k = 0; k < g->n_nodes; k++) {

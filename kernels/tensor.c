@@ -137,6 +137,22 @@ double lk_element(lk_dtype dtype, const void *data, int64_t i)
     LK_ASSERT(0 && "element type");
 }
 
+/* f32 that is x, or has its last bit set and lies between 0 and x: rounding it to the 8 or 11 bits of
+ * bf16 and f16 then rounds x itself once (Boldo, Melquiond 2008, round to odd). */
+static float odd_f32(double x)
+{
+    float f = (float)x;
+    uint32_t bits;
+    if (!((double)f < x || (double)f > x))
+        return f;
+    memcpy(&bits, &f, sizeof bits);
+    if (x > 0 ? (double)f > x : (double)f < x)
+        bits--;
+    bits |= 1;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
 static void put_element(lk_dtype dtype, void *data, int64_t i, double x)
 {
     switch (dtype) {
@@ -144,7 +160,7 @@ static void put_element(lk_dtype dtype, void *data, int64_t i, double x)
         ((float *)data)[i] = (float)x;
         return;
     case LK_BF16:
-        ((lk_bf16 *)data)[i] = lk_bf16_from_f32((float)x);
+        ((lk_bf16 *)data)[i] = lk_bf16_from_f32(odd_f32(x));
         return;
     case LK_I32:
         ((int32_t *)data)[i] = (int32_t)x;
@@ -153,7 +169,7 @@ static void put_element(lk_dtype dtype, void *data, int64_t i, double x)
         ((double *)data)[i] = x;
         return;
     case LK_F16:
-        ((uint16_t *)data)[i] = f16_from_f32((float)x);
+        ((uint16_t *)data)[i] = f16_from_f32(odd_f32(x));
         return;
     case LK_I64:
         ((int64_t *)data)[i] = (int64_t)x;

@@ -288,6 +288,8 @@ PRODUCT(batched_tt, LK_SHAPE(4, 8, 5), LK_SHAPE(4, 6, 8), 1, 1)
 PRODUCT(shared, LK_SHAPE(2, 5, 8), LK_SHAPE(8, 6), 0, 0)
 PRODUCT(long, LK_SHAPE(300, 64), LK_SHAPE(64, 48), 0, 0)
 PRODUCT(deep, LK_SHAPE(40, 2000), LK_SHAPE(2000, 24), 0, 0)
+PRODUCT(deep_turned, LK_SHAPE(1301, 13), LK_SHAPE(101, 1301), 1, 1)
+PRODUCT(wide, LK_SHAPE(105, 40), LK_SHAPE(40, 200), 0, 0)
 PRODUCT(empty, LK_SHAPE(0, 4), LK_SHAPE(4, 3), 0, 0)
 PRODUCT(vector, LK_SHAPE(1, 1), LK_SHAPE(1, 1), 0, 0)
 
@@ -328,6 +330,15 @@ CONV(sparse, LK_SHAPE(2, 300, 4), LK_SHAPE(4, 2, 4), .stride = {5}, .pad_lo = {1
 CONV(tall, LK_SHAPE(1, 70, 20, 3), LK_SHAPE(16, 3, 3, 3), .stride = {2, 2}, .pad_lo = {1, 1},
      .pad_hi = {1, 1})
 CONV(uneven, LK_SHAPE(2, 10, 4), LK_SHAPE(4, 3, 4), .stride = {4})
+
+CONV(channels_1d, LK_SHAPE(1, 5003, 16), LK_SHAPE(17, 3, 16), .dilation = {2}, .pad_lo = {3})
+CONV(channels_1d_stride, LK_SHAPE(2, 61, 33), LK_SHAPE(16, 8, 33), .stride = {3}, .pad_lo = {5},
+     .pad_hi = {2})
+CONV(channels_2d, LK_SHAPE(1, 430, 9, 16), LK_SHAPE(16, 3, 2, 16), .pad_lo = {1, 1}, .pad_hi = {1})
+CONV(channels_3d, LK_SHAPE(2, 3, 5, 7, 70), LK_SHAPE(18, 2, 3, 3, 70), .stride = {1, 2, 2},
+     .pad_lo = {1, 1, 1}, .pad_hi = {0, 1, 1})
+CONV(channels_3d_dilated, LK_SHAPE(1, 4, 7, 9, 20), LK_SHAPE(33, 2, 3, 2, 20), .stride = {2, 2, 1},
+     .dilation = {2, 3, 3}, .pad_lo = {2, 5, 1}, .pad_hi = {0, 2, 3})
 
 static lk_var conv_transposed_case(op_case_build *b)
 {
@@ -661,6 +672,8 @@ const op_case op_cases[] = {
     {LK_OP_MATMUL, "shared", matmul_shared},
     {LK_OP_MATMUL, "long", matmul_long},
     {LK_OP_MATMUL, "deep", matmul_deep},
+    {LK_OP_MATMUL, "deep_turned", matmul_deep_turned},
+    {LK_OP_MATMUL, "wide", matmul_wide},
     {LK_OP_MATMUL, "empty", matmul_empty},
     {LK_OP_MATMUL, "vector", matmul_vector},
     {LK_OP_MATMUL, "linear", linear_case},
@@ -680,6 +693,11 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "sparse", conv_sparse},
     {LK_OP_CONV, "tall", conv_tall},
     {LK_OP_CONV, "uneven", conv_uneven},
+    {LK_OP_CONV, "channels_1d", conv_channels_1d},
+    {LK_OP_CONV, "channels_1d_stride", conv_channels_1d_stride},
+    {LK_OP_CONV, "channels_2d", conv_channels_2d},
+    {LK_OP_CONV, "channels_3d", conv_channels_3d},
+    {LK_OP_CONV, "channels_3d_dilated", conv_channels_3d_dilated},
     {LK_OP_CONV_DX, "", conv_transposed_case},
     {LK_OP_CONV_DX, "sized", conv_transposed_sized},
     {LK_OP_ATTENTION, "full", attend_full},

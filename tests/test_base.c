@@ -5,6 +5,9 @@
 #include "kernels/mem.h"
 #include "kernels/option.h"
 #include "kernels/rng.h"
+#include "kernels/tensor.h"
+
+#include <math.h>
 
 static const lk_rational video_rates[] = {{24, 1},    {25, 1},       {30, 1},       {50, 1},
                                           {60, 1},    {24000, 1001}, {30000, 1001}, {60000, 1001},
@@ -257,6 +260,40 @@ static void failed_allocations_are_reported(void **state)
     CHECK_FAILS(LK_NEW_ARRAY(&huge, SIZE_MAX / 2), LK_E_MEMORY);
 }
 
+/* Doubles round once: no neighbour of the result is nearer, and of two that are as near the even
+ * one is taken. */
+static void doubles_round_once(void **state)
+{
+    const lk_dtype types[2] = {LK_BF16, LK_F16};
+    const double half[2] = {0x1p-8, 0x1p-11}, tiny[2] = {0x1p-134, 0x1p-25};
+    const uint16_t one[2] = {0x3f80, 0x3c00};
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        const double x[6] = {
+            1 + half[t], 1 + half[t] + 0x1p-50,  1 + half[t] - 0x1p-50, 1 + half[t] * 3,
+            tiny[t],     tiny[t] * (1 + 0x1p-50)};
+        const uint16_t want[6] = {one[t], (uint16_t)(one[t] + 1), one[t], (uint16_t)(one[t] + 2), 0,
+                                  1};
+        for (int sign = 0; sign < 2; sign++)
+            for (int i = 0; i < 6; i++) {
+                const double y = sign ? -x[i] : x[i];
+                uint16_t got = 0;
+                lk_convert(types[t], &got, LK_F64, &y, 1);
+                assert_int_equal(got, want[i] | (sign ? 0x8000 : 0));
+            }
+        for (uint64_t i = 0; i < 20000; i++) {
+            const double y = ldexp(lk_rng_range(1, 2, i, -1, 1), (int)(i % 40) - 30);
+            uint16_t got = 0, near[2];
+            lk_convert(types[t], &got, LK_F64, &y, 1);
+            near[0] = (uint16_t)(got + 1);
+            near[1] = got & 0x7fff ? (uint16_t)(got - 1) : got;
+            for (int k = 0; k < 2; k++)
+                assert_true(fabs(lk_element(types[t], &got, 0) - y) <=
+                            fabs(lk_element(types[t], near, k) - y));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +309,7 @@ int main(void)
         cmocka_unit_test(options_parse_check_and_print),
         cmocka_unit_test(options_go_to_lines_and_back),
         cmocka_unit_test(failed_allocations_are_reported),
+        cmocka_unit_test(doubles_round_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,30 +71,33 @@ static void run(model *m, uint64_t step)
     lk_free(x);
 }
 
-static void transformer(model *m, lk_dtype compute, int depth, int checkpoint)
+enum { KEEP, SEGMENTS, RECOMPUTE };
+
+static void transformer(model *m, lk_dtype compute, int depth, int how)
 {
     const int64_t width = 32;
     lk_var h;
-    begin(m, (lk_graph_config){.compute = compute, .seed = 7}, LK_SHAPE(2, 48, width));
+    begin(m, (lk_graph_config){.compute = compute, .seed = 7, .recompute = how == RECOMPUTE},
+          LK_SHAPE(2, 48, width));
     h = lk_cast(m->g, m->x, compute);
     for (int i = 0; i < depth; i++) {
         lk_scope(m->g, "block%d", i);
-        if (checkpoint)
+        if (how == SEGMENTS)
             lk_checkpoint_begin(m->g);
         h = block(m->g, h, width);
-        if (checkpoint)
+        if (how == SEGMENTS)
             lk_checkpoint_end(m->g);
         lk_scope_end(m->g);
     }
     finish(m, h);
 }
 
-static void pictures(model *m)
+static void pictures(model *m, int recompute)
 {
     const lk_conv_options same = {.pad_lo = {1, 1}, .pad_hi = {1, 1}};
     const lk_conv_options down = {.stride = {2, 2}, .pad_lo = {1, 1}, .pad_hi = {1, 1}};
     lk_var h;
-    begin(m, (lk_graph_config){.seed = 7}, LK_SHAPE(2, 24, 24, 3));
+    begin(m, (lk_graph_config){.seed = 7, .recompute = recompute}, LK_SHAPE(2, 24, 24, 3));
     h = m->x;
     for (int i = 0; i < 4; i++) {
         const int64_t in = lk_var_dim(m->g, h, 3), out = 8 << (i / 2);
@@ -201,14 +204,16 @@ static void test_plans(void **state)
 {
     model m;
     (void)state;
-    for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
-        transformer(&m, checkpoint ? LK_BF16 : LK_F32, 3, checkpoint);
+    for (int how = KEEP; how <= RECOMPUTE; how++) {
+        transformer(&m, how == SEGMENTS ? LK_BF16 : LK_F32, 3, how);
         check_plan(m.g);
         end(&m);
     }
-    pictures(&m);
-    check_plan(m.g);
-    end(&m);
+    for (int recompute = 0; recompute < 2; recompute++) {
+        pictures(&m, recompute);
+        check_plan(m.g);
+        end(&m);
+    }
 }
 
 static void test_runs_allocate_nothing(void **state)
@@ -218,9 +223,9 @@ static void test_runs_allocate_nothing(void **state)
         model m;
         float loss[2];
         if (i)
-            pictures(&m);
+            pictures(&m, 0);
         else
-            transformer(&m, LK_BF16, 2, 0);
+            transformer(&m, LK_BF16, 2, KEEP);
         run(&m, 1);
         CHECK_OK(lk_graph_read(m.g, m.loss, LK_F32, &loss[0]));
         lk_mem_fail_after(1);
@@ -257,13 +262,37 @@ static void test_checkpoints(void **state)
     (void)state;
     for (int compute = LK_F32; compute <= LK_BF16; compute++) {
         model kept, again;
-        transformer(&kept, (lk_dtype)compute, 12, 0);
-        transformer(&again, (lk_dtype)compute, 12, 1);
+        transformer(&kept, (lk_dtype)compute, 12, KEEP);
+        transformer(&again, (lk_dtype)compute, 12, SEGMENTS);
         run(&kept, 5);
         run(&again, 5);
         same_gradients(kept.params, again.params);
         assert_true((double)lk_graph_get_stats(again.g).arena_bytes <
                     0.4 * (double)lk_graph_get_stats(kept.g).arena_bytes);
+        end(&kept);
+        end(&again);
+    }
+}
+
+/* What is made again has the same bits, and the arena is smaller for it. */
+static void test_recompute(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        model kept, again;
+        if (i == 2) {
+            pictures(&kept, 0);
+            pictures(&again, 1);
+        } else {
+            transformer(&kept, i ? LK_BF16 : LK_F32, 6, KEEP);
+            transformer(&again, i ? LK_BF16 : LK_F32, 6, RECOMPUTE);
+        }
+        run(&kept, 5);
+        run(&again, 5);
+        same_gradients(kept.params, again.params);
+        assert_true(again.g->n_nodes > kept.g->n_nodes);
+        assert_true((double)lk_graph_get_stats(again.g).arena_bytes <
+                    0.85 * (double)lk_graph_get_stats(kept.g).arena_bytes);
         end(&kept);
         end(&again);
     }
@@ -538,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_runs_allocate_nothing),
         cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_frozen_and_shared),
         cmocka_unit_test(test_accumulation),
         cmocka_unit_test(test_stop_and_straight_through),

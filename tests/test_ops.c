@@ -359,8 +359,8 @@ static void test_levels(void **state)
     CHECK_OK(lk_cpu_level_set(lk_cpu_level_best()));
 }
 
-/* The products and convolutions of our own that builds without oneDNN use. */
-static void test_own_products(void **state)
+/* The convolutions of our own that builds without oneDNN use. */
+static void test_own_convolutions(void **state)
 {
     (void)state;
     lk_cpu_use_onednn(0);
@@ -482,7 +482,7 @@ int main(void)
         cmocka_unit_test(test_every_operation_has_a_case),
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_own_products),
+        cmocka_unit_test(test_own_convolutions),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_cuda_emulated),
         cmocka_unit_test(test_cuda),

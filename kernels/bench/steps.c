@@ -1,11 +1,12 @@
 /* steps.c - bench_steps: a whole training step of one of the models, timed.
  *
  *     bench_steps transformer|audio|video [--dtype f32|bf16] [--steps N] [--threads N]
- *                 [--profile] [--dump FILE]
+ *                 [--recompute] [--profile] [--dump FILE]
  *
  * One line of JSON: the median time of a step after the first two, the growth of the resident
  * memory, what the planner says, and the loss of every step.  --dump writes weights and data as
- * safetensors before the first step; --profile prints the time by operation instead.
+ * safetensors before the first step; --recompute makes cheap values again instead of keeping them
+ * (graph.h); --profile prints the time by operation instead.
  */
 #include "kernels/bench/bench_impl.h"
 #include "kernels/bench/models.h"
@@ -25,7 +26,7 @@
 typedef struct run {
     const lk_bench_model *model;
     lk_dtype dtype;
-    int steps, threads, profile;
+    int steps, threads, profile, recompute;
     const char *dump;
     lk_params *params;
     lk_optim *optim;
@@ -70,8 +71,10 @@ static lk_status build(run *r)
 {
     lk_status st = LK_OK;
     LK_TRY(lk_params_new(&r->params, NULL, 1));
-    LK_TRY(lk_graph_new(&r->graph,
-                        &(lk_graph_config){.params = r->params, .compute = r->dtype, .train = 1}));
+    LK_TRY(lk_graph_new(&r->graph, &(lk_graph_config){.params = r->params,
+                                                      .compute = r->dtype,
+                                                      .train = 1,
+                                                      .recompute = r->recompute}));
     r->loss = r->model->build(r->graph, &r->x, &r->target);
     lk_output(r->graph, "loss", r->loss);
     lk_backward(r->graph, r->loss);
@@ -198,6 +201,10 @@ static lk_status parse(run *r, int argc, char **argv)
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(a, "--profile") == 0) {
             r->profile = 1;
+            continue;
+        }
+        if (strcmp(a, "--recompute") == 0) {
+            r->recompute = 1;
             continue;
         }
         if (a[0] != '-') {

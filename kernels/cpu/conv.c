@@ -1,5 +1,6 @@
 /* conv.c - convolutions on the CPU: depthwise ones and gradients into one to four channels by
- * vec_direct.c; of the others oneDNN where it is built in, vec_product.c otherwise.
+ * vec_direct.c, gradients of filters between 16 and more channels by vec_filter.c; of the others
+ * oneDNN where it is built in, vec_conv.c otherwise.
  *
  * Parts: runs of samples; while there are few samples, also runs of positions along the first
  * spatial dimension that is there, each with the border of input it needs.
@@ -58,13 +59,13 @@ static int cut_dim(const lk_dnn_conv *d)
     return k;
 }
 
-/* Runs of positions a sample is cut into: only as many as keep borders small beside the insides. */
+/* Runs of positions a sample is cut into: none shorter than the border it reads twice. */
 static int64_t runs_of(const lk_dnn_conv *d)
 {
     const int k = cut_dim(d);
     const int64_t size = d->kind == LK_DNN_CONV_DX ? d->in[k] : d->out[k];
     const int64_t reach = d->dilation[k] * (d->taps[k] - 1);
-    const int64_t least = 4 * (d->kind == LK_DNN_CONV_DX ? reach : reach / d->stride[k]) + 4;
+    const int64_t least = reach + 1;
     const int64_t wanted = d->n_batch >= WANTED_PARTS / 2 ? 1 : WANTED_PARTS / d->n_batch;
     const int64_t most = size / least;
     return most < 1 ? 1 : wanted < most ? wanted : most;
@@ -165,6 +166,10 @@ static lk_status conv_prepare(lk_call *c, size_t *work_bytes)
         *work_bytes = lk_vec_now()->direct_work_bytes(c);
         return LK_OK;
     }
+    if (!empty && lk_vec_now()->filter_suits(c)) {
+        *work_bytes = lk_vec_now()->filter_work_bytes(c);
+        return LK_OK;
+    }
     if (empty || !lk_cpu_has_onednn())
         return LK_OK;
     LK_TRY(LK_NEW(&s));
@@ -201,10 +206,12 @@ static lk_status conv_whole(const lk_call *c)
     const int partial = s && c->node->op == LK_OP_CONV_DW && s->n_parts > 1;
     float *sums = partial ? (float *)((char *)c->work + s->partial_at) : c->out[0].data;
     if (!s) {
-        if (c->work) /* see conv_prepare */
+        if (!c->work) /* see conv_prepare */
+            lk_vec_now()->conv(c);
+        else if (lk_vec_now()->direct_suits(c))
             lk_vec_now()->direct(c);
         else
-            lk_vec_now()->conv(c);
+            lk_vec_now()->filter(c);
         return LK_OK;
     }
     LK_TRY(lk_parts_run(s->parts, c->in[0].data, c->in[1].data, c->in[2].data,

@@ -47,7 +47,7 @@ const char *lk_cpu_level_name(lk_cpu_level level);
 /* The kernel of an operation at the level in use. */
 const lk_cpu_kernel *lk_cpu_find(lk_op op);
 
-/* Does oneDNN do products and convolutions? */
+/* Does oneDNN do convolutions? */
 int lk_cpu_has_onednn(void);
 /* Graphs compiled from here on use it, or our own kernels alone (tests). */
 void lk_cpu_use_onednn(int use);

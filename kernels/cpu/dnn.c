@@ -108,18 +108,6 @@ static void desc_free(mem_desc *d)
 }
 #endif
 
-static dnnl_status_t product_pd(dnnl_primitive_desc_t *pd, desc_ref a, desc_ref b, desc_ref bias,
-                                desc_ref y, dnnl_primitive_attr_t attr)
-{
-#if V3
-    return dnnl_matmul_primitive_desc_create(pd, engine, a, b, bias, y, attr);
-#else
-    dnnl_matmul_desc_t d;
-    const dnnl_status_t st = dnnl_matmul_desc_init(&d, a, b, bias, y);
-    return st == dnnl_success ? dnnl_primitive_desc_create(pd, &d, attr, engine, NULL) : st;
-#endif
-}
-
 typedef struct geometry {
     dnnl_dims_t stride, dilation, lo, hi;
 } geometry;
@@ -253,45 +241,6 @@ done:
     return st;
 }
 
-static lk_status product(lk_dnn *d, const lk_dnn_product *p, dnnl_primitive_attr_t attr)
-{
-    lk_status st = LK_OK;
-    const dnnl_dims_t da = {p->n_batch, p->m, p->k}, db = {p->n_batch, p->k, p->n};
-    const dnnl_dims_t dy = {p->n_batch, p->m, p->n}, dbias = {1, 1, p->n};
-    const dnnl_dims_t sa = {p->a_batch, p->trans_a ? 1 : p->lda, p->trans_a ? p->lda : 1};
-    const dnnl_dims_t sb = {p->b_batch, p->trans_b ? 1 : p->ldb, p->trans_b ? p->ldb : 1};
-    const dnnl_dims_t sy = {p->y_batch, p->ldy, 1}, sbias = {p->n, p->n, 1};
-    mem_desc a = {0}, b = {0}, b_any = {0}, bias = {0}, y = {0};
-    dnnl_primitive_desc_t pd = NULL;
-    const int shared = p->n_batch == 1;
-    const int first = shared ? 1 : 0, n_dims = shared ? 2 : 3;
-    DNN(desc_strided(&a, n_dims, da + first, p->in, sa + first));
-    DNN(desc_strided(&b, n_dims, db + first, p->in, sb + first));
-    DNN(desc_strided(&y, n_dims, dy + first, p->out, sy + first));
-    DNN(desc_strided(&bias, n_dims, dbias + first, LK_F32, sbias + first));
-    /* Packing b is cheap beside a long product, and the packed kernel is the faster one. */
-    if (shared && p->m >= 64)
-        DNN(desc_any(&b_any, n_dims, db + first, p->in));
-    else
-        DNN(desc_strided(&b_any, n_dims, db + first, p->in, sb + first));
-    DNN(product_pd(&pd, DESC(a), DESC(b_any), p->has_bias ? DESC(bias) : NULL, DESC(y), attr));
-    LK_TRY(bind(d, SLOT_A, DNNL_ARG_SRC, DESC(a), pd, dnnl_query_src_md, 0));
-    LK_TRY(bind(d, SLOT_B, DNNL_ARG_WEIGHTS, DESC(b), pd, dnnl_query_weights_md, 0));
-    if (p->has_bias)
-        LK_TRY(bind(d, SLOT_BIAS, DNNL_ARG_BIAS, DESC(bias), pd, dnnl_query_weights_md, 1));
-    LK_TRY(bind(d, SLOT_Y, DNNL_ARG_DST, DESC(y), pd, dnnl_query_dst_md, 0));
-    LK_TRY(finish(d, pd));
-done:
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
-    desc_free(&a);
-    desc_free(&b);
-    desc_free(&b_any);
-    desc_free(&bias);
-    desc_free(&y);
-    return st;
-}
-
 /* Dimensions and strides of channels-last maps [B, C, S..] and of filters [G, O, I, K..]. */
 static int map_desc(mem_desc *d, int64_t batch, int64_t ch, const int64_t *size, int skip,
                     lk_dtype t)
@@ -392,8 +341,7 @@ done:
     return st;
 }
 
-/* Exactly one of p, c. */
-static lk_status new_any(lk_dnn **out, const lk_dnn_product *p, const lk_dnn_conv *c)
+lk_status lk_dnn_new_conv(lk_dnn **out, const lk_dnn_conv *c)
 {
     lk_status st = LK_OK;
     lk_dnn *d = NULL;
@@ -405,10 +353,7 @@ static lk_status new_any(lk_dnn **out, const lk_dnn_product *p, const lk_dnn_con
     LK_REQUIRE(engine_status == LK_OK, LK_E_ENV, "oneDNN cannot start on this machine");
     LK_TRY(LK_NEW(&d));
     LK_TRY(new_attr(&attr));
-    if (p)
-        LK_TRY(product(d, p, attr));
-    else
-        LK_TRY(convolution(d, c, attr));
+    LK_TRY(convolution(d, c, attr));
     *out = d;
     d = NULL;
 done:
@@ -417,16 +362,6 @@ done:
         dnnl_primitive_attr_destroy(attr);
     lk_dnn_free(&d);
     return st;
-}
-
-lk_status lk_dnn_new_product(lk_dnn **out, const lk_dnn_product *p)
-{
-    return new_any(out, p, NULL);
-}
-
-lk_status lk_dnn_new_conv(lk_dnn **out, const lk_dnn_conv *c)
-{
-    return new_any(out, NULL, c);
 }
 
 size_t lk_dnn_work_bytes(const lk_dnn *d)

@@ -1,4 +1,4 @@
-/* dnn.h - products and convolutions through oneDNN, version 2 or 3, behind one door.
+/* dnn.h - convolutions through oneDNN, version 2 or 3, behind one door.
  *
  * Tested with 2.6.3 and 3.2.0 (test_ops passes on both).
  *
@@ -18,15 +18,6 @@
 
 typedef struct lk_dnn lk_dnn;
 
-typedef struct lk_dnn_product {
-    int64_t n_batch, m, n, k;
-    int trans_a, trans_b;
-    int64_t lda, ldb, ldy;             /* elements from one stored row to the next */
-    int64_t a_batch, b_batch, y_batch; /* and from one sample to the next */
-    lk_dtype in, out;                  /* f32 or bf16 */
-    int has_bias;                      /* f32 [n] */
-} lk_dnn_product;
-
 typedef enum lk_dnn_conv_kind { LK_DNN_CONV, LK_DNN_CONV_DX, LK_DNN_CONV_DW } lk_dnn_conv_kind;
 
 typedef struct lk_dnn_conv {
@@ -37,7 +28,6 @@ typedef struct lk_dnn_conv {
     int has_bias;   /* f32 [out_ch]; LK_DNN_CONV only */
 } lk_dnn_conv;
 
-LK_CHECKED lk_status lk_dnn_new_product(lk_dnn **out, const lk_dnn_product *p);
 LK_CHECKED lk_status lk_dnn_new_conv(lk_dnn **out, const lk_dnn_conv *c);
 
 /* b in the layout the computation wants: its bytes (0: as it is), whether two agree, and the

@@ -1,13 +1,6 @@
 /* dnn_none.c - dnn.h in a build without oneDNN; lk_cpu_has_onednn keeps callers away. */
 #include "kernels/cpu/dnn.h"
 
-lk_status lk_dnn_new_product(lk_dnn **out, const lk_dnn_product *p)
-{
-    (void)p;
-    *out = NULL;
-    return LK_FAIL(LK_E_UNSUPPORTED, "built without oneDNN");
-}
-
 lk_status lk_dnn_new_conv(lk_dnn **out, const lk_dnn_conv *c)
 {
     (void)c;

@@ -1,4 +1,4 @@
-/* parts.h - one product or convolution as fixed parts, shared out among threads.
+/* parts.h - one convolution as fixed parts, shared out among threads.
  *
  * How many parts there are, and what each computes, follows from the shape alone, and each part is
  * one thread's work: so the result does not depend on the number of threads.

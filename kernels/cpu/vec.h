@@ -13,6 +13,10 @@
 
 #include <math.h>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #ifndef LK_VEC_LEVEL
 #error "vec_*.c files are compiled by CMake once per instruction set"
 #endif
@@ -46,7 +50,14 @@ static inline void lk_store(lk_dtype dtype, void *data, int64_t at, int64_t n, c
         memcpy((float *)data + at, x, (size_t)n * sizeof *x);
     } else {
         lk_bf16 *h = (lk_bf16 *)data + at;
-        for (int64_t i = 0; i < n; i++) {
+        int64_t i = 0;
+#if defined(__AVX512BF16__)
+        for (; i + 16 <= n; i += 16) { /* what is subnormal becomes 0 */
+            const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(x + i));
+            memcpy(h + i, &rounded, sizeof rounded);
+        }
+#endif
+        for (; i < n; i++) {
             union {
                 float f;
                 uint32_t u;

@@ -167,30 +167,37 @@ static float *coefficients_at(const lk_call *c, int64_t sample)
     return part_at(c, s.sections, 0) + sample * COEFFICIENTS * lk_last(&c->in[0].shape);
 }
 
-/* Mean and squares about it of each channel over n_rows rows, by blocks that stay in cache. */
-static void channel_statistics(const lk_call *c, int64_t n_ch, int64_t row, int64_t n_rows,
-                               float *mean, float *square)
+/* How many rows of n_ch channels a run holds side by side, each number in a lane of its own. */
+static int64_t abreast(int64_t n_ch)
+{
+    return n_ch > 0 && n_ch < RUN ? RUN / n_ch : 1;
+}
+
+/* Mean and squares about it of each of n lanes over n_rows rows of them, from element `first` on,
+ * by blocks that stay in cache. */
+static void lane_statistics(const lk_call *c, int64_t n, int64_t first, int64_t n_rows, float *mean,
+                            float *square)
 {
     enum { BLOCK = 16 };
     float x_of[BLOCK][RUN], m[RUN], s[RUN];
-    memset(mean, 0, (size_t)n_ch * sizeof *mean);
-    memset(square, 0, (size_t)n_ch * sizeof *square);
+    memset(mean, 0, (size_t)n * sizeof *mean);
+    memset(square, 0, (size_t)n * sizeof *square);
     for (int64_t done = 0; done < n_rows; done += BLOCK) {
-        const int n = n_rows - done < BLOCK ? (int)(n_rows - done) : BLOCK;
-        const float weight = (float)((double)n / (double)(done + n));
-        for (int64_t at = 0; at < n_ch; at += RUN) {
-            const int64_t k = n_ch - at < RUN ? n_ch - at : RUN;
+        const int rows = n_rows - done < BLOCK ? (int)(n_rows - done) : BLOCK;
+        const float weight = (float)((double)rows / (double)(done + rows));
+        for (int64_t at = 0; at < n; at += RUN) {
+            const int64_t k = n - at < RUN ? n - at : RUN;
             const float *x[BLOCK];
             memset(m, 0, (size_t)k * sizeof *m);
             memset(s, 0, (size_t)k * sizeof *s);
-            for (int b = 0; b < n; b++) {
-                x[b] = lk_run_in(&c->in[0], (row + done + b) * n_ch + at, k, x_of[b]);
+            for (int b = 0; b < rows; b++) {
+                x[b] = lk_run_in(&c->in[0], first + (done + b) * n + at, k, x_of[b]);
                 for (int64_t i = 0; i < k; i++)
                     m[i] += x[b][i];
             }
             for (int64_t i = 0; i < k; i++)
-                m[i] /= (float)n;
-            for (int b = 0; b < n; b++)
+                m[i] /= (float)rows;
+            for (int b = 0; b < rows; b++)
                 for (int64_t i = 0; i < k; i++)
                     s[i] += (x[b][i] - m[i]) * (x[b][i] - m[i]);
             for (int64_t i = 0; i < k; i++) {
@@ -198,6 +205,35 @@ static void channel_statistics(const lk_call *c, int64_t n_ch, int64_t row, int6
                 square[at + i] += s[i] + d * d * weight * (float)done;
                 mean[at + i] += d * weight;
             }
+        }
+    }
+}
+
+/* The same of each channel over n_rows rows: lanes of `wide` rows first, then those that are left,
+ * joined one by one. */
+static void channel_statistics(const lk_call *c, int64_t n_ch, int64_t row, int64_t n_rows,
+                               float *mean, float *square)
+{
+    const int64_t wide = abreast(n_ch), tall = n_rows / wide, left = n_rows % wide;
+    float lane_mean[RUN], lane_square[RUN], x[RUN];
+    if (wide == 1) {
+        lane_statistics(c, n_ch, row * n_ch, n_rows, mean, square);
+        return;
+    }
+    lane_statistics(c, wide * n_ch, row * n_ch, tall, lane_mean, lane_square);
+    lk_load(c->in[0].dtype, c->in[0].data, (row + tall * wide) * n_ch, left * n_ch, x);
+    memset(mean, 0, (size_t)n_ch * sizeof *mean);
+    memset(square, 0, (size_t)n_ch * sizeof *square);
+    for (int64_t k = 0; k < wide + left; k++) {
+        const int64_t before = k < wide ? k * tall : wide * tall + k - wide;
+        const int64_t n = k < wide ? tall : 1;
+        const float weight = n ? (float)((double)n / (double)(before + n)) : 0;
+        const float *m = k < wide ? lane_mean + k * n_ch : x + (k - wide) * n_ch;
+        for (int64_t i = 0; i < n_ch; i++) {
+            const float d = m[i] - mean[i];
+            square[i] +=
+                (k < wide ? lane_square[k * n_ch + i] : 0) + d * d * weight * (float)before;
+            mean[i] += d * weight;
         }
     }
 }
@@ -228,9 +264,44 @@ static int64_t second_units(const lk_call *c)
     return is_group(c) ? split_of(c).sections : 0;
 }
 
+/* The last phase takes rows of one sample that its coefficients are laid out for once. */
+#define THIRD_RUNS 16
+
+static int64_t third_rows(const lk_norm_sizes *z)
+{
+    return THIRD_RUNS * abreast(z->channels);
+}
+
+static int64_t third_blocks(const lk_norm_sizes *z)
+{
+    return (z->rows + third_rows(z) - 1) / third_rows(z);
+}
+
 static int64_t third_units(const lk_call *c)
 {
-    return is_group(c) ? lk_rows(&c->in[0].shape) : 0;
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    return is_group(c) && z.channels ? z.samples * third_blocks(&z) : 0;
+}
+
+/* Call `run` for every run of the rows of unit u, with the channels' coefficients repeated for each
+ * row in it. */
+typedef void third_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIENTS][RUN]);
+static void each_run(const lk_call *c, int64_t u, third_run *run)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int64_t n = z.channels, wide = abreast(n), sample = u / third_blocks(&z);
+    const int64_t from = u % third_blocks(&z) * third_rows(&z), end = from + third_rows(&z);
+    const int64_t to = end < z.rows ? end : z.rows;
+    float k[COEFFICIENTS][RUN];
+    for (int64_t ch = 0; ch < n; ch += RUN) {
+        const int64_t m = n - ch < RUN ? n - ch : RUN;
+        for (int j = 0; j < COEFFICIENTS; j++)
+            for (int64_t r = 0; r < wide; r++)
+                memcpy(k[j] + r * m, coefficients_at(c, sample) + j * n + ch,
+                       (size_t)m * sizeof(float));
+        for (int64_t row = from; row < to; row += wide)
+            run(c, (sample * z.rows + row) * n + ch, (to - row < wide ? to - row : wide) * m, k);
+    }
 }
 
 static void norm_first(const lk_call *c, int64_t first, int64_t end)
@@ -301,21 +372,20 @@ static void norm_second(const lk_call *c, int64_t first, int64_t end)
     }
 }
 
+static void norm_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIENTS][RUN])
+{
+    float buf_x[RUN], buf_y[RUN];
+    const float *x = lk_run_in(&c->in[0], at, n, buf_x);
+    float *y = lk_run_out(&c->out[0], at, buf_y);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - k[0][i]) * k[1][i] + k[2][i];
+    lk_run_end(&c->out[0], at, n, y);
+}
+
 static void norm_third(const lk_call *c, int64_t first, int64_t end)
 {
-    const lk_norm_sizes z = lk_norm_sizes_of(c);
-    const int64_t n = z.channels;
-    float buf_x[RUN], buf_y[RUN];
-    for (int64_t row = first; row < end; row++)
-        for (int64_t at = 0; at < n; at += RUN) {
-            const int64_t k = n - at < RUN ? n - at : RUN;
-            const float *mean = coefficients_at(c, row / z.rows) + at;
-            const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
-            float *y = lk_run_out(&c->out[0], row * n + at, buf_y);
-            for (int64_t i = 0; i < k; i++)
-                y[i] = (x[i] - mean[i]) * mean[n + i] + mean[2 * n + i];
-            lk_run_end(&c->out[0], row * n + at, k, y);
-        }
+    for (int64_t u = first; u < end; u++)
+        each_run(c, u, norm_run);
 }
 
 const lk_cpu_kernel LK_VEC(lk_cpu_norm) = {
@@ -338,20 +408,26 @@ static void sums_run(int64_t n, const float *restrict x, const float *restrict d
 static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sample, int64_t row,
                          int64_t n_rows, float *dyz, float *dy_sum)
 {
-    const int64_t n = z->channels, width = n / z->groups;
+    const int64_t n = z->channels, width = n / z->groups, wide = abreast(n);
     const float *mean = (const float *)c->in[3].data + sample * z->groups;
     const float *r = (const float *)c->in[4].data + sample * z->groups;
-    float buf_x[RUN], buf_d[RUN], mean_of[RUN], r_of[RUN];
-    for (int64_t at = 0; at < n; at += RUN) {
-        const int64_t k = n - at < RUN ? n - at : RUN;
-        for (int64_t i = 0; i < k; i++) {
-            mean_of[i] = mean[(at + i) / width];
-            r_of[i] = r[(at + i) / width];
+    float buf_x[RUN], buf_d[RUN], mean_of[RUN], r_of[RUN], dyz_of[RUN], dy_of[RUN];
+    for (int64_t ch = 0; ch < n; ch += RUN) {
+        const int64_t m = n - ch < RUN ? n - ch : RUN;
+        for (int64_t i = 0; i < wide * m; i++) {
+            mean_of[i] = mean[(ch + i % m) / width];
+            r_of[i] = r[(ch + i % m) / width];
+            dyz_of[i] = dy_of[i] = 0;
         }
-        for (int64_t b = 0; b < n_rows; b++) {
-            const float *x = lk_run_in(&c->in[0], (row + b) * n + at, k, buf_x);
-            const float *dy = lk_run_in(&c->in[2], (row + b) * n + at, k, buf_d);
-            sums_run(k, x, dy, mean_of, r_of, dyz + at, dy_sum + at);
+        for (int64_t b = 0; b < n_rows; b += wide) {
+            const int64_t at = (row + b) * n + ch, k = (n_rows - b < wide ? n_rows - b : wide) * m;
+            const float *x = lk_run_in(&c->in[0], at, k, buf_x);
+            const float *dy = lk_run_in(&c->in[2], at, k, buf_d);
+            sums_run(k, x, dy, mean_of, r_of, dyz_of, dy_of);
+        }
+        for (int64_t i = 0; i < wide * m; i++) {
+            dyz[ch + i % m] += dyz_of[i];
+            dy_sum[ch + i % m] += dy_of[i];
         }
     }
 }
@@ -443,22 +519,21 @@ static int64_t grad_third_units(const lk_call *c)
     return c->out[0].data ? third_units(c) : 0;
 }
 
+static void grad_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIENTS][RUN])
+{
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
+    const float *x = lk_run_in(&c->in[0], at, n, buf_x);
+    const float *dy = lk_run_in(&c->in[2], at, n, buf_d);
+    float *dx = lk_run_out(&c->out[0], at, buf_y);
+    for (int64_t i = 0; i < n; i++)
+        dx[i] = k[0][i] * dy[i] + k[1][i] * (x[i] - k[2][i]) + k[3][i];
+    lk_run_end(&c->out[0], at, n, dx);
+}
+
 static void grad_third(const lk_call *c, int64_t first, int64_t end)
 {
-    const lk_norm_sizes z = lk_norm_sizes_of(c);
-    const int64_t n = z.channels;
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
-    for (int64_t row = first; row < end; row++)
-        for (int64_t at = 0; at < n; at += RUN) {
-            const int64_t m = n - at < RUN ? n - at : RUN;
-            const float *k = coefficients_at(c, row / z.rows) + at;
-            const float *x = lk_run_in(&c->in[0], row * n + at, m, buf_x);
-            const float *dy = lk_run_in(&c->in[2], row * n + at, m, buf_d);
-            float *dx = lk_run_out(&c->out[0], row * n + at, buf_y);
-            for (int64_t i = 0; i < m; i++)
-                dx[i] = k[i] * dy[i] + k[n + i] * (x[i] - k[2 * n + i]) + k[3 * n + i];
-            lk_run_end(&c->out[0], row * n + at, m, dx);
-        }
+    for (int64_t u = first; u < end; u++)
+        each_run(c, u, grad_run);
 }
 
 const lk_cpu_kernel LK_VEC(lk_cpu_norm_grad) = {

@@ -1,12 +1,14 @@
-/* vec_product.c - matrix products and convolutions in plain vector code, for builds without oneDNN,
- * for shapes oneDNN is slow at, and as a second opinion in the tests.
+/* vec_product.c - matrix products, y = op(a) op(b) + bias.
  *
- * product   A tile of ROWS x COLS results stays in registers while k runs; b is read in rows of
- *           COLS, so a transposed b is packed first.
- * conv      Each output position is a sum over taps of [I] x [I, O] products: the same tile over
- * the output channels, with the filter packed as [tap, I, O].
+ * A tile of ROWS x COLS results stays in registers while k runs over a chunk (vec_tile.h).  Its
+ * columns of b are packed first, as panels [k, COLS]; rows of a are read where they are when they
+ * lie along k, and packed otherwise.  With products of bf16, k
+ * counts words of two.  Chunks are added in order, in the result when it is f32, in the work space
+ * else.
+ *
+ * How the tiles are shared out changes no sum, so it may depend on the number of threads.
  */
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vec_tile.h"
 
 #include "kernels/cpu/vec_table.h"
 #include "kernels/ops/ops_impl.h"
@@ -14,258 +16,272 @@
 
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_product)(const lk_call *c);
-void LK_VEC(lk_vec_conv)(const lk_call *c);
-void LK_VEC(lk_vec_add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
 
-#define ROWS 6
-#define COLS 64
+#define ROWS      6
+#define BLOCK     (8 * ROWS) /* rows of a that are taken together */
+#define COLS      64
+#define CHUNK     512 /* words */
+#define PACK_PART 64  /* words of a panel that are packed together */
 
-static inline float at(const lk_tensor *t, int64_t i)
+/* Rows of a that lie `step` apart, or columns of a block, times a panel of b. */
+LK_TILE_FNS(times_rows, LK_TILE_SET, step, 1)
+LK_TILE_FNS(times_columns, LK_TILE_SET, step, BLOCK)
+
+typedef struct product {
+    const lk_call *c;
+    lk_product p;
+    int ta, tb, dot;
+    int64_t per;                    /* elements of k a word */
+    int64_t panels, blocks, groups; /* of columns; of rows; of panels */
+    int64_t k0, words;              /* the chunk: first element, words */
+    int last;                       /* it is the last one */
+    lk_word *packed;                /* [n_batch, panels, words, COLS] */
+    float *sums;                    /* [n_batch, m, n] before the last chunk */
+} product;
+
+static int64_t ceil_div(int64_t a, int64_t b)
 {
-    return t->dtype == LK_F32 ? ((const float *)t->data)[i]
-                              : lk_bf16_to_f32(((const lk_bf16 *)t->data)[i]);
+    return (a + b - 1) / b;
 }
 
-static inline void put(const lk_tensor *t, int64_t i, float x)
+static product product_of(const lk_call *c)
 {
-    if (t->dtype == LK_F32)
-        ((float *)t->data)[i] = x;
-    else
-        ((lk_bf16 *)t->data)[i] = lk_bf16_from_f32(x);
+    product q = {.c = c, .p = lk_product_of(c)};
+    const lk_product *p = &q.p;
+    q.ta = c->node->attr.matmul.trans_a;
+    q.tb = c->node->attr.matmul.trans_b;
+    q.dot = LK_VEC_DOT && c->in[0].dtype == LK_BF16;
+    q.per = q.dot ? 2 : 1;
+    q.panels = ceil_div(p->n, COLS);
+    q.blocks = ceil_div(p->m, BLOCK);
+    q.groups = p->m && p->n_batch ? ceil_div(2 * lk_threads(), p->n_batch * q.blocks) : 1;
+    q.groups = q.groups > q.panels ? q.panels : q.groups;
+    q.packed = c->work;
+    q.sums = c->out[0].data;
+    return q;
 }
 
-/* ---- product: work space holds b as f32 panels [n / COLS, k, COLS] and a as f32 [m, k] ---- */
-
-static int64_t panels(int64_t n)
+/* Words of a chunk at most. */
+static int64_t most_words(const product *q)
 {
-    return (n + COLS - 1) / COLS;
+    const int64_t words = ceil_div(q->p.k, q->per);
+    return words < CHUNK ? words : CHUNK;
+}
+
+static int64_t packed_size(const product *q)
+{
+    return q->p.n_batch * q->panels * COLS * most_words(q);
+}
+
+static int sums_apart(const product *q)
+{
+    return q->c->out[0].dtype != LK_F32 && q->p.k > CHUNK * q->per;
 }
 
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c)
 {
-    const lk_product p = lk_product_of(c);
-    return (size_t)(p.n_batch * (panels(p.n) * COLS * p.k + p.m * p.k) + 1) * sizeof(float);
+    const product q = product_of(c);
+    const int64_t sums = sums_apart(&q) ? q.p.n_batch * q.p.m * q.p.n : 0;
+    return (size_t)(packed_size(&q) + sums) * sizeof(float);
 }
 
-static void pack_b(void *context, int64_t first, int64_t end)
+/* ---- packing ---- */
+
+/* LK_LANES words along k from element `at` on, of which n elements are there; zeros behind. */
+static inline void words_along(const product *q, const lk_tensor *t, int64_t at, int64_t n,
+                               lk_lanes *to)
 {
-    const lk_call *c = context;
-    const lk_product p = lk_product_of(c);
-    const int tb = c->node->attr.matmul.trans_b;
-    for (int64_t u = first; u < end; u++) {
-        const int64_t g = u / panels(p.n), col = u % panels(p.n) * COLS;
-        float *to = (float *)c->work + u * COLS * p.k;
-        for (int64_t k = 0; k < p.k; k++)
-            for (int64_t j = 0; j < COLS; j++)
-                to[k * COLS + j] = col + j >= p.n
-                                       ? 0
-                                       : at(&c->in[1], g * p.k * p.n + (tb ? (col + j) * p.k + k
-                                                                           : k * p.n + col + j));
-    }
+    const char *from = (const char *)t->data + at * (int64_t)lk_dtype_bytes(t->dtype);
+    float buffer[LK_LANES] = {0};
+    if (t->dtype != LK_F32 && !q->dot)
+        lk_load(t->dtype, t->data, at, n, buffer);
+    else if (n == LK_LANES * q->per)
+        memcpy(buffer, from, sizeof buffer);
+    else
+        memcpy(buffer, from, (size_t)n * lk_dtype_bytes(t->dtype));
+    lk_lanes_load(to, buffer);
 }
 
-static float *packed_a(const lk_call *c, const lk_product *p)
+/* n words across k, word k of columns col, col + 1, .. of t [batch, k, ld]. */
+static inline void words_across(const product *q, const lk_tensor *t, int64_t batch, int64_t ld,
+                                int64_t k, int64_t col, int64_t n, float *to)
 {
-    return (float *)c->work + p->n_batch * panels(p->n) * COLS * p->k;
-}
-
-static void pack_a(void *context, int64_t first, int64_t end)
-{
-    const lk_call *c = context;
-    const lk_product p = lk_product_of(c);
-    const int ta = c->node->attr.matmul.trans_a;
-    float *to = packed_a(c, &p);
-    for (int64_t u = first; u < end; u++) {
-        const int64_t g = u / p.m, row = u % p.m;
-        for (int64_t k = 0; k < p.k; k++)
-            to[u * p.k + k] = at(&c->in[0], g * p.m * p.k + (ta ? k * p.m + row : row * p.k + k));
-    }
-}
-
-static void tile(const float *a, const float *b, int64_t n_k, int64_t n_rows, float y[ROWS][COLS])
-{
-    float s[ROWS][COLS] = {{0}};
-    if (n_rows == ROWS) {
-        for (int64_t k = 0; k < n_k; k++)
-            for (int r = 0; r < ROWS; r++) {
-                const float x = a[r * n_k + k];
-                for (int j = 0; j < COLS; j++)
-                    s[r][j] += x * b[k * COLS + j];
-            }
+    const int64_t row = q->k0 + k * q->per, at = (batch * q->p.k + row) * ld + col;
+    if (q->dot) {
+        static const lk_bf16 none[COLS] = {0};
+        const lk_bf16 *even = (const lk_bf16 *)t->data + at;
+        const lk_bf16 *odd = row + 1 < q->p.k ? even + ld : none;
+        uint32_t pair[COLS];
+        for (int64_t i = 0; i < n; i++)
+            pair[i] = (uint32_t)even[i] | (uint32_t)odd[i] << 16;
+        memcpy(to, pair, (size_t)n * sizeof *to);
     } else {
-        for (int64_t k = 0; k < n_k; k++)
-            for (int64_t r = 0; r < n_rows; r++) {
-                const float x = a[r * n_k + k];
-                for (int j = 0; j < COLS; j++)
-                    s[r][j] += x * b[k * COLS + j];
-            }
+        lk_load(t->dtype, t->data, at, n, to);
     }
-    memcpy(y, s, sizeof s);
 }
 
-static void product_range(void *context, int64_t first, int64_t end)
+static int64_t least(int64_t a, int64_t b)
 {
-    const lk_call *c = context;
-    const lk_product p = lk_product_of(c);
-    const int64_t blocks = (p.m + ROWS - 1) / ROWS;
-    const float *bias = c->in[2].data;
-    float y[ROWS][COLS];
+    return a < b ? a : b;
+}
+
+/* Words [w0, w1) of columns col .. of b, which lie along k. */
+static void pack_turned(const product *q, int64_t batch, int64_t col, int64_t width, int64_t w0,
+                        int64_t w1, lk_word *to)
+{
+    const int64_t n = least(width, q->p.n - col);
+    for (int64_t j = 0; j < width; j += LK_LANES)
+        for (int64_t w = w0; w < w1; w += LK_LANES) {
+            lk_lanes t[LK_LANES];
+            const int64_t k = q->k0 + w * q->per;
+            const int64_t there = least(q->p.k - k, LK_LANES * q->per);
+            for (int64_t i = 0; i < LK_LANES; i++)
+                if (j + i < n)
+                    words_along(q, &q->c->in[1], (batch * q->p.n + col + j + i) * q->p.k + k, there,
+                                &t[i]);
+                else
+                    t[i] = (lk_lanes){0};
+            lk_lanes_transpose(t);
+            for (int64_t i = 0; i < LK_LANES && w + i < w1; i++)
+                lk_lanes_store((float *)to + (w + i) * width + j, &t[i]);
+        }
+}
+
+/* Columns of the panel at col: as few as 16 where no more are left. */
+static int64_t width_of(const product *q, int64_t col)
+{
+    const int64_t left = q->p.n - col;
+    return left <= 16 ? 16 : left <= 32 ? 32 : COLS;
+}
+
+static lk_word *panel_at(const product *q, int64_t batch, int64_t panel)
+{
+    return q->packed + (batch * q->panels + panel) * COLS * q->words;
+}
+
+static void pack_range(void *context, int64_t first, int64_t end)
+{
+    const product *q = context;
+    const int64_t parts = ceil_div(q->words, PACK_PART);
     for (int64_t u = first; u < end; u++) {
-        const int64_t g = u / (blocks * panels(p.n)), col = u / blocks % panels(p.n) * COLS;
-        const int64_t row = u % blocks * ROWS, n_rows = p.m - row < ROWS ? p.m - row : ROWS;
-        const int64_t n_cols = p.n - col < COLS ? p.n - col : COLS;
-        tile(packed_a(c, &p) + (g * p.m + row) * p.k,
-             (const float *)c->work + (g * panels(p.n) * COLS + col) * p.k, p.k, n_rows, y);
-        for (int64_t r = 0; r < n_rows; r++)
-            for (int64_t j = 0; j < n_cols; j++)
-                put(&c->out[0], (g * p.m + row + r) * p.n + col + j,
-                    y[r][j] + (bias ? bias[col + j] : 0));
+        const int64_t panel = u / parts % q->panels, batch = u / parts / q->panels;
+        const int64_t col = panel * COLS, width = width_of(q, col);
+        const int64_t w0 = u % parts * PACK_PART, w1 = least(w0 + PACK_PART, q->words);
+        const int64_t n = least(width, q->p.n - col);
+        float *to = (float *)panel_at(q, batch, panel);
+        if (q->tb) {
+            pack_turned(q, batch, col, width, w0, w1, to);
+            continue;
+        }
+        for (int64_t w = w0; w < w1; w++) {
+            if (n < width)
+                memset(to + w * width, 0, (size_t)width * sizeof *to);
+            words_across(q, &q->c->in[1], batch, q->p.n, w, col, n, to + w * width);
+        }
+    }
+}
+
+/* Rows of a as the tiles read them: the first, and words from one to the next. */
+typedef struct rows {
+    const lk_word *at;
+    int64_t step;
+} rows;
+
+typedef struct buffer {
+    _Alignas(64) float word[BLOCK * CHUNK];
+} buffer;
+
+/* Rows of a that lie across k, as [word, BLOCK]. */
+static rows columns_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
+{
+    for (int64_t w = 0; w < q->words; w++)
+        words_across(q, &q->c->in[0], batch, q->p.m, w, row, n, b->word + w * BLOCK);
+    return (rows){b->word, 1};
+}
+
+static rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
+{
+    const lk_tensor *a = &q->c->in[0];
+    const int64_t at = (batch * q->p.m + row) * q->p.k + q->k0;
+    if (a->dtype == LK_F32 || (q->dot && q->p.k % 2 == 0))
+        return (rows){(const lk_word *)a->data + at / q->per, q->p.k / q->per};
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t w = 0; w < q->words; w += LK_LANES) {
+            lk_lanes t;
+            words_along(q, a, at + i * q->p.k + w * q->per,
+                        least(q->p.k - q->k0 - w * q->per, LK_LANES * q->per), &t);
+            lk_lanes_store(b->word + i * CHUNK + w, &t);
+        }
+    return (rows){b->word, CHUNK};
+}
+
+/* ---- tiles ---- */
+
+/* Sums over this chunk join those of the chunks before, or become results; n is constant in all
+ * but the last columns. */
+LK_INLINE void finish_row(const product *q, int64_t at, int64_t col, const int64_t n, float *t)
+{
+    const float *bias = q->c->in[2].data;
+    if (q->k0)
+        for (int64_t i = 0; i < n; i++)
+            t[i] += q->sums[at + i];
+    if (q->last && bias)
+        for (int64_t i = 0; i < n; i++)
+            t[i] += bias[col + i];
+    if (q->last)
+        lk_store(q->c->out[0].dtype, q->c->out[0].data, at, n, t);
+    else
+        memcpy(q->sums + at, t, (size_t)n * sizeof *t);
+}
+
+static void finish(const product *q, int64_t batch, int64_t row, int64_t n_rows, int64_t col,
+                   int64_t width, float *y)
+{
+    const int64_t n = least(width, q->p.n - col);
+    for (int64_t r = 0; r < n_rows; r++) {
+        const int64_t at = (batch * q->p.m + row + r) * q->p.n + col;
+        if (n == COLS)
+            finish_row(q, at, col, COLS, y + r * width);
+        else
+            finish_row(q, at, col, n, y + r * width);
+    }
+}
+
+static void block_range(void *context, int64_t first, int64_t end)
+{
+    const product *q = context;
+    const int64_t strips = ceil_div(q->p.m, ROWS);
+    buffer b;
+    _Alignas(64) float y[ROWS * COLS];
+    for (int64_t u = first; u < end; u++) {
+        const int64_t group = u % q->groups, block = u / q->groups % q->blocks;
+        const int64_t batch = u / q->groups / q->blocks;
+        const int64_t s0 = strips * block / q->blocks, s1 = strips * (block + 1) / q->blocks;
+        const int64_t row = s0 * ROWS, n_rows = least(s1 * ROWS, q->p.m) - row;
+        const int64_t p0 = q->panels * group / q->groups, p1 = q->panels * (group + 1) / q->groups;
+        const rows a = (q->ta ? columns_of : rows_of)(q, batch, row, n_rows, &b);
+        for (int64_t p = p0; p < p1; p++)
+            for (int64_t r = 0; r < n_rows; r += ROWS) {
+                const int64_t width = width_of(q, p * COLS), n = least(ROWS, n_rows - r);
+                const lk_word *panel = panel_at(q, batch, p);
+                (q->ta ? times_columns : times_rows)[width / 32][q->dot](
+                    a.at + r * a.step, a.step, n, panel, q->words, y, NULL);
+                finish(q, batch, row + r, n, p * COLS, width, y);
+            }
     }
 }
 
 void LK_VEC(lk_vec_product)(const lk_call *c)
 {
-    const lk_product p = lk_product_of(c);
-    union {
-        const lk_call *c;
-        void *v;
-    } u = {.c = c};
-    lk_parallel_for(p.n_batch * panels(p.n), 1, pack_b, u.v);
-    lk_parallel_for(p.n_batch * p.m, 1, pack_a, u.v);
-    lk_parallel_for(p.n_batch * panels(p.n) * ((p.m + ROWS - 1) / ROWS), 1, product_range, u.v);
-}
-
-/* ---- convolutions ---- */
-
-typedef struct position {
-    int64_t b, o[3];
-} position;
-
-static position position_of(const lk_conv_sizes *s, const int64_t *size, int64_t i)
-{
-    position p;
-    (void)s;
-    p.o[2] = i % size[2];
-    p.o[1] = i / size[2] % size[1];
-    p.o[0] = i / size[2] / size[1] % size[0];
-    p.b = i / size[2] / size[1] / size[0];
-    return p;
-}
-
-/* Element of x that output o meets at tap k, or -1 in the padding. */
-static int64_t meets(const lk_conv_sizes *s, const position *p, int64_t k)
-{
-    const int64_t k2 = k % s->taps[2], k1 = k / s->taps[2] % s->taps[1];
-    const int64_t k0 = k / s->taps[2] / s->taps[1];
-    const int64_t p0 = p->o[0] * s->stride[0] - s->lo[0] + k0 * s->dilation[0];
-    const int64_t p1 = p->o[1] * s->stride[1] - s->lo[1] + k1 * s->dilation[1];
-    const int64_t p2 = p->o[2] * s->stride[2] - s->lo[2] + k2 * s->dilation[2];
-    if (p0 < 0 || p0 >= s->in[0] || p1 < 0 || p1 >= s->in[1] || p2 < 0 || p2 >= s->in[2])
-        return -1;
-    return (((p->b * s->in[0] + p0) * s->in[1] + p1) * s->in[2] + p2) * s->in_ch;
-}
-
-/* The reverse: the output that x position p feeds at tap k, or -1. */
-static int64_t feeds(const lk_conv_sizes *s, const position *p, int64_t k)
-{
-    const int64_t tap[3] = {k / s->taps[2] / s->taps[1], k / s->taps[2] % s->taps[1],
-                            k % s->taps[2]};
-    int64_t at_o = p->b;
-    for (int d = 0; d < 3; d++) {
-        const int64_t q = p->o[d] + s->lo[d] - tap[d] * s->dilation[d];
-        if (q < 0 || q % s->stride[d] || q / s->stride[d] >= s->out[d])
-            return -1;
-        at_o = at_o * s->out[d] + q / s->stride[d];
-    }
-    return at_o * s->out_ch;
-}
-
-static void conv_range(void *context, int64_t first, int64_t end)
-{
-    const lk_call *c = context;
-    const lk_conv_sizes s = lk_conv_sizes_of(c);
-    const int64_t n_taps = s.taps[0] * s.taps[1] * s.taps[2];
-    const int64_t in_g = s.in_ch / s.groups, out_g = s.out_ch / s.groups;
-    const float *bias = c->in[2].data;
-    for (int64_t i = first; i < end; i++) {
-        const position p = position_of(&s, s.out, i);
-        for (int64_t ch = 0; ch < s.out_ch; ch++) {
-            float sum = bias ? bias[ch] : 0;
-            for (int64_t k = 0; k < n_taps; k++) {
-                const int64_t x = meets(&s, &p, k);
-                for (int64_t j = 0; x >= 0 && j < in_g; j++)
-                    sum += at(&c->in[0], x + ch / out_g * in_g + j) *
-                           at(&c->in[1], (ch * n_taps + k) * in_g + j);
-            }
-            put(&c->out[0], i * s.out_ch + ch, sum);
-        }
-    }
-}
-
-static void conv_dx_range(void *context, int64_t first, int64_t end)
-{
-    const lk_call *c = context;
-    const lk_conv_sizes s = lk_conv_sizes_of(c);
-    const int64_t n_taps = s.taps[0] * s.taps[1] * s.taps[2];
-    const int64_t in_g = s.in_ch / s.groups, out_g = s.out_ch / s.groups;
-    for (int64_t i = first; i < end; i++) {
-        const position p = position_of(&s, s.in, i);
-        for (int64_t ch = 0; ch < s.in_ch; ch++) {
-            const int64_t group = ch / in_g;
-            float sum = 0;
-            for (int64_t k = 0; k < n_taps; k++) {
-                const int64_t y = feeds(&s, &p, k);
-                for (int64_t o = group * out_g; y >= 0 && o < (group + 1) * out_g; o++)
-                    sum +=
-                        at(&c->in[0], y + o) * at(&c->in[1], (o * n_taps + k) * in_g + ch % in_g);
-            }
-            put(&c->out[0], i * s.in_ch + ch, sum);
-        }
-    }
-}
-
-static void conv_dw_range(void *context, int64_t first, int64_t end)
-{
-    const lk_call *c = context;
-    const lk_conv_sizes s = lk_conv_sizes_of(c);
-    const int64_t n_taps = s.taps[0] * s.taps[1] * s.taps[2];
-    const int64_t in_g = s.in_ch / s.groups, out_g = s.out_ch / s.groups;
-    const int64_t n = s.n_batch * s.out[0] * s.out[1] * s.out[2];
-    float *w = c->out[0].data;
-    for (int64_t u = first; u < end; u++) { /* one output channel and tap */
-        const int64_t ch = u / n_taps, k = u % n_taps;
-        memset(w + u * in_g, 0, (size_t)in_g * sizeof *w);
-        for (int64_t i = 0; i < n; i++) {
-            const position p = position_of(&s, s.out, i);
-            const int64_t x = meets(&s, &p, k);
-            const float dy = at(&c->in[1], i * s.out_ch + ch);
-            for (int64_t j = 0; x >= 0 && j < in_g; j++)
-                w[u * in_g + j] += dy * at(&c->in[0], x + ch / out_g * in_g + j);
-        }
-    }
-}
-
-void LK_VEC(lk_vec_conv)(const lk_call *c)
-{
-    const lk_conv_sizes s = lk_conv_sizes_of(c);
-    union {
-        const lk_call *c;
-        void *v;
-    } u = {.c = c};
-    if (c->node->op == LK_OP_CONV)
-        lk_parallel_for(s.n_batch * s.out[0] * s.out[1] * s.out[2], 1, conv_range, u.v);
-    else if (c->node->op == LK_OP_CONV_DX)
-        lk_parallel_for(s.n_batch * s.in[0] * s.in[1] * s.in[2], 1, conv_dx_range, u.v);
-    else
-        lk_parallel_for(s.out_ch * s.taps[0] * s.taps[1] * s.taps[2], 1, conv_dw_range, u.v);
-}
-
-void LK_VEC(lk_vec_add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        float s = parts[i];
-        for (int64_t p = 1; p < n_parts; p++)
-            s += parts[p * n + i];
-        sum[i] = s;
-    }
+    product q = product_of(c);
+    if (sums_apart(&q))
+        q.sums = (float *)c->work + packed_size(&q);
+    do { /* once at least: a sum of nothing is 0 */
+        const int64_t left = ceil_div(q.p.k - q.k0, q.per);
+        q.words = least(left, CHUNK);
+        q.last = left <= CHUNK;
+        lk_parallel_for(q.p.n_batch * q.panels * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
+        lk_parallel_for(q.p.n_batch * q.blocks * q.groups, 1, block_range, &q);
+        q.k0 += CHUNK * q.per;
+    } while (!q.last);
 }

@@ -11,6 +11,9 @@ void LK_VEC(lk_vec_conv)(const lk_call *c);
 int LK_VEC(lk_vec_direct_suits)(const lk_call *c);
 size_t LK_VEC(lk_vec_direct_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_direct)(const lk_call *c);
+int LK_VEC(lk_vec_filter_suits)(const lk_call *c);
+size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c);
+void LK_VEC(lk_vec_filter)(const lk_call *c);
 void LK_VEC(lk_vec_unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
 void LK_VEC(lk_vec_add_parts)(float *sum, const float *parts, int64_t n_parts, int64_t n);
 double LK_VEC(lk_vec_sum_squares)(const float *x, int64_t n);
@@ -23,6 +26,9 @@ const lk_vec_table LK_VEC(lk_vec_functions) = {
     .direct_suits = LK_VEC(lk_vec_direct_suits),
     .direct_work_bytes = LK_VEC(lk_vec_direct_work_bytes),
     .direct = LK_VEC(lk_vec_direct),
+    .filter_suits = LK_VEC(lk_vec_filter_suits),
+    .filter_work_bytes = LK_VEC(lk_vec_filter_work_bytes),
+    .filter = LK_VEC(lk_vec_filter),
     .unary_in_place = LK_VEC(lk_vec_unary_in_place),
     .add_parts = LK_VEC(lk_vec_add_parts),
     .sum_squares = LK_VEC(lk_vec_sum_squares),

@@ -7,14 +7,19 @@
 #include "kernels/optim_impl.h"
 
 typedef struct lk_vec_table {
-    /* MATMUL, CONV, CONV_DX, CONV_DW without oneDNN (vec_product.c, vec_conv.c). */
+    /* MATMUL (vec_product.c). */
     size_t (*product_work_bytes)(const lk_call *c);
     void (*product)(const lk_call *c);
+    /* CONV, CONV_DX, CONV_DW without oneDNN (vec_conv.c). */
     void (*conv)(const lk_call *c);
     /* Convolutions that vec_direct.c does better than a matrix product, and doing them. */
     int (*direct_suits)(const lk_call *c);
     size_t (*direct_work_bytes)(const lk_call *c);
     void (*direct)(const lk_call *c);
+    /* CONV_DW as products over positions (vec_filter.c). */
+    int (*filter_suits)(const lk_call *c);
+    size_t (*filter_work_bytes)(const lk_call *c);
+    void (*filter)(const lk_call *c);
     /* y = f(y), threaded. */
     void (*unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
     /* sum[i] = the sum of n_parts runs of n numbers, in order. */

@@ -68,8 +68,8 @@ LK_INLINE void lk_tile_block(const lk_tile t, const int rows, const int cols, co
         lk_vf x[LK_MAX_COLS];
         for (int c = 0; c < cols; c++)
             x[c] = *(const lk_vf *)(b + k * t.width + c * LK_LANES);
-        for (int r = 0; r < rows; r++) {
-            const lk_vf w = (lk_vf){0} + a[r * a_row + k * a_k];
+        for (int r = 0; r < rows; r++) { /* - 0 folds into one load; + 0 would change -0 */
+            const lk_vf w = a[r * a_row + k * a_k] - (lk_vf){0};
             for (int c = 0; c < cols; c++)
                 s[r][c] = lk_multiply_add(t.dot, s[r][c], x[c], w);
         }
