@@ -116,8 +116,8 @@ size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c)
 /* ---- packing ---- */
 
 /* n words from rows of n numbers at element `even` and `odd` (-1: zeros). */
-static inline void pack_word(const filter *f, const lk_tensor *t, int64_t even, int64_t odd,
-                             int64_t n, float *to)
+LK_INLINE void pack_n(const filter *f, const lk_tensor *t, int64_t even, int64_t odd,
+                      const int64_t n, float *to)
 {
     if (f->dot) {
         static const lk_bf16 none[COLS] = {0};
@@ -132,6 +132,17 @@ static inline void pack_word(const filter *f, const lk_tensor *t, int64_t even, 
     } else {
         lk_load(t->dtype, t->data, even, n, to);
     }
+}
+
+static void pack_word(const filter *f, const lk_tensor *t, int64_t even, int64_t odd, int64_t n,
+                      float *to)
+{
+    if (n == COLS)
+        pack_n(f, t, even, odd, COLS, to);
+    else if (n == 32)
+        pack_n(f, t, even, odd, 32, to);
+    else
+        pack_n(f, t, even, odd, n, to);
 }
 
 static void pack_dy(const filter *f, int64_t line)

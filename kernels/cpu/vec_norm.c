@@ -178,7 +178,7 @@ static int64_t abreast(int64_t n_ch)
 static void lane_statistics(const lk_call *c, int64_t n, int64_t first, int64_t n_rows, float *mean,
                             float *square)
 {
-    enum { BLOCK = 16 };
+    enum { BLOCK = 8 };
     float x_of[BLOCK][RUN], m[RUN], s[RUN];
     memset(mean, 0, (size_t)n * sizeof *mean);
     memset(square, 0, (size_t)n * sizeof *square);
@@ -265,7 +265,7 @@ static int64_t second_units(const lk_call *c)
 }
 
 /* The last phase takes rows of one sample that its coefficients are laid out for once. */
-#define THIRD_RUNS 16
+#define THIRD_RUNS 64
 
 static int64_t third_rows(const lk_norm_sizes *z)
 {
@@ -292,13 +292,13 @@ static void each_run(const lk_call *c, int64_t u, third_run *run)
     const int64_t n = z.channels, wide = abreast(n), sample = u / third_blocks(&z);
     const int64_t from = u % third_blocks(&z) * third_rows(&z), end = from + third_rows(&z);
     const int64_t to = end < z.rows ? end : z.rows;
+    const float *of = coefficients_at(c, sample);
     float k[COEFFICIENTS][RUN];
     for (int64_t ch = 0; ch < n; ch += RUN) {
         const int64_t m = n - ch < RUN ? n - ch : RUN;
         for (int j = 0; j < COEFFICIENTS; j++)
             for (int64_t r = 0; r < wide; r++)
-                memcpy(k[j] + r * m, coefficients_at(c, sample) + j * n + ch,
-                       (size_t)m * sizeof(float));
+                memcpy(k[j] + r * m, of + j * n + ch, (size_t)m * sizeof(float));
         for (int64_t row = from; row < to; row += wide)
             run(c, (sample * z.rows + row) * n + ch, (to - row < wide ? to - row : wide) * m, k);
     }

@@ -21,7 +21,7 @@ void LK_VEC(lk_vec_product)(const lk_call *c);
 #define BLOCK     (8 * ROWS) /* rows of a that are taken together */
 #define COLS      64
 #define CHUNK     512 /* words */
-#define PACK_PART 64  /* words of a panel that are packed together */
+#define PACK_PART 32  /* words that are packed together */
 
 /* Rows of a that lie `step` apart, or columns of a block, times a panel of b. */
 LK_TILE_FNS(times_rows, LK_TILE_SET, step, 1)
@@ -35,7 +35,7 @@ typedef struct product {
     int64_t panels, blocks, groups; /* of columns; of rows; of panels */
     int64_t k0, words;              /* the chunk: first element, words */
     int last;                       /* it is the last one */
-    lk_word *packed;                /* [n_batch, panels, words, COLS] */
+    lk_word *packed;                /* [n_batch, panels, words, COLS] of b, then of a */
     float *sums;                    /* [n_batch, m, n] before the last chunk */
 } product;
 
@@ -68,9 +68,15 @@ static int64_t most_words(const product *q)
     return words < CHUNK ? words : CHUNK;
 }
 
-static int64_t packed_size(const product *q)
+/* Numbers of packed b; of packed a, which is needed when its rows lie across k. */
+static int64_t b_size(const product *q)
 {
     return q->p.n_batch * q->panels * COLS * most_words(q);
+}
+
+static int64_t a_size(const product *q)
+{
+    return q->ta ? q->p.n_batch * q->blocks * BLOCK * most_words(q) : 0;
 }
 
 static int sums_apart(const product *q)
@@ -82,7 +88,7 @@ size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c)
 {
     const product q = product_of(c);
     const int64_t sums = sums_apart(&q) ? q.p.n_batch * q.p.m * q.p.n : 0;
-    return (size_t)(packed_size(&q) + sums) * sizeof(float);
+    return (size_t)(b_size(&q) + a_size(&q) + sums + 1) * sizeof(float);
 }
 
 /* ---- packing ---- */
@@ -103,8 +109,8 @@ static inline void words_along(const product *q, const lk_tensor *t, int64_t at,
 }
 
 /* n words across k, word k of columns col, col + 1, .. of t [batch, k, ld]. */
-static inline void words_across(const product *q, const lk_tensor *t, int64_t batch, int64_t ld,
-                                int64_t k, int64_t col, int64_t n, float *to)
+LK_INLINE void across(const product *q, const lk_tensor *t, int64_t batch, int64_t ld, int64_t k,
+                      int64_t col, const int64_t n, float *to)
 {
     const int64_t row = q->k0 + k * q->per, at = (batch * q->p.k + row) * ld + col;
     if (q->dot) {
@@ -118,6 +124,17 @@ static inline void words_across(const product *q, const lk_tensor *t, int64_t ba
     } else {
         lk_load(t->dtype, t->data, at, n, to);
     }
+}
+
+static void words_across(const product *q, const lk_tensor *t, int64_t batch, int64_t ld, int64_t k,
+                         int64_t col, int64_t n, float *to)
+{
+    if (n == COLS)
+        across(q, t, batch, ld, k, col, COLS, to);
+    else if (n == BLOCK)
+        across(q, t, batch, ld, k, col, BLOCK, to);
+    else
+        across(q, t, batch, ld, k, col, n, to);
 }
 
 static int64_t least(int64_t a, int64_t b)
@@ -159,24 +176,56 @@ static lk_word *panel_at(const product *q, int64_t batch, int64_t panel)
     return q->packed + (batch * q->panels + panel) * COLS * q->words;
 }
 
+/* A word of every column of b. */
+static void pack_b(const product *q, int64_t batch, int64_t w)
+{
+    for (int64_t panel = 0; panel < q->panels; panel++) {
+        const int64_t col = panel * COLS, width = width_of(q, col);
+        float *to = (float *)panel_at(q, batch, panel) + w * width;
+        if (q->p.n - col < width)
+            memset(to, 0, (size_t)width * sizeof *to);
+        words_across(q, &q->c->in[1], batch, q->p.n, w, col, least(width, q->p.n - col), to);
+    }
+}
+
+/* Rows of a that are taken together: strips of ROWS, shared out evenly. */
+static int64_t block_start(const product *q, int64_t block)
+{
+    return least(ceil_div(q->p.m, ROWS) * block / q->blocks * ROWS, q->p.m);
+}
+
+/* Columns of a block of a, as [word, BLOCK]. */
+static lk_word *columns_at(const product *q, int64_t batch, int64_t block)
+{
+    return q->packed + b_size(q) + (batch * q->blocks + block) * BLOCK * q->words;
+}
+
+/* A word of every row of a, which lie across k. */
+static void pack_a(const product *q, int64_t batch, int64_t w)
+{
+    for (int64_t block = 0; block < q->blocks; block++) {
+        const int64_t row = block_start(q, block), n = block_start(q, block + 1) - row;
+        words_across(q, &q->c->in[0], batch, q->p.m, w, row, n,
+                     (float *)columns_at(q, batch, block) + w * BLOCK);
+    }
+}
+
+/* Whole rows of the operands at a time, so that memory is read in order. */
 static void pack_range(void *context, int64_t first, int64_t end)
 {
     const product *q = context;
     const int64_t parts = ceil_div(q->words, PACK_PART);
     for (int64_t u = first; u < end; u++) {
-        const int64_t panel = u / parts % q->panels, batch = u / parts / q->panels;
-        const int64_t col = panel * COLS, width = width_of(q, col);
+        const int64_t batch = u / parts;
         const int64_t w0 = u % parts * PACK_PART, w1 = least(w0 + PACK_PART, q->words);
-        const int64_t n = least(width, q->p.n - col);
-        float *to = (float *)panel_at(q, batch, panel);
-        if (q->tb) {
-            pack_turned(q, batch, col, width, w0, w1, to);
-            continue;
-        }
+        for (int64_t panel = 0; q->tb && panel < q->panels; panel++)
+            pack_turned(q, batch, panel * COLS, width_of(q, panel * COLS), w0, w1,
+                        (float *)panel_at(q, batch, panel));
         for (int64_t w = w0; w < w1; w++) {
-            if (n < width)
-                memset(to + w * width, 0, (size_t)width * sizeof *to);
-            words_across(q, &q->c->in[1], batch, q->p.n, w, col, n, to + w * width);
+            if (!q->tb)
+                pack_b(q, batch, w);
+            if (q->ta)
+                pack_a(q, batch, w);
         }
     }
 }
@@ -190,14 +239,6 @@ typedef struct rows {
 typedef struct buffer {
     _Alignas(64) float word[BLOCK * CHUNK];
 } buffer;
-
-/* Rows of a that lie across k, as [word, BLOCK]. */
-static rows columns_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
-{
-    for (int64_t w = 0; w < q->words; w++)
-        words_across(q, &q->c->in[0], batch, q->p.m, w, row, n, b->word + w * BLOCK);
-    return (rows){b->word, 1};
-}
 
 static rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
 {
@@ -250,16 +291,15 @@ static void finish(const product *q, int64_t batch, int64_t row, int64_t n_rows,
 static void block_range(void *context, int64_t first, int64_t end)
 {
     const product *q = context;
-    const int64_t strips = ceil_div(q->p.m, ROWS);
     buffer b;
     _Alignas(64) float y[ROWS * COLS];
     for (int64_t u = first; u < end; u++) {
         const int64_t group = u % q->groups, block = u / q->groups % q->blocks;
         const int64_t batch = u / q->groups / q->blocks;
-        const int64_t s0 = strips * block / q->blocks, s1 = strips * (block + 1) / q->blocks;
-        const int64_t row = s0 * ROWS, n_rows = least(s1 * ROWS, q->p.m) - row;
+        const int64_t row = block_start(q, block), n_rows = block_start(q, block + 1) - row;
         const int64_t p0 = q->panels * group / q->groups, p1 = q->panels * (group + 1) / q->groups;
-        const rows a = (q->ta ? columns_of : rows_of)(q, batch, row, n_rows, &b);
+        const rows a =
+            q->ta ? (rows){columns_at(q, batch, block), 1} : rows_of(q, batch, row, n_rows, &b);
         for (int64_t p = p0; p < p1; p++)
             for (int64_t r = 0; r < n_rows; r += ROWS) {
                 const int64_t width = width_of(q, p * COLS), n = least(ROWS, n_rows - r);
@@ -275,12 +315,12 @@ void LK_VEC(lk_vec_product)(const lk_call *c)
 {
     product q = product_of(c);
     if (sums_apart(&q))
-        q.sums = (float *)c->work + packed_size(&q);
+        q.sums = (float *)c->work + b_size(&q) + a_size(&q);
     do { /* once at least: a sum of nothing is 0 */
         const int64_t left = ceil_div(q.p.k - q.k0, q.per);
         q.words = least(left, CHUNK);
         q.last = left <= CHUNK;
-        lk_parallel_for(q.p.n_batch * q.panels * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
+        lk_parallel_for(q.p.n_batch * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
         lk_parallel_for(q.p.n_batch * q.blocks * q.groups, 1, block_range, &q);
         q.k0 += CHUNK * q.per;
     } while (!q.last);

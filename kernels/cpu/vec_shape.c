@@ -55,7 +55,12 @@ static void copy_line(size_t bytes, char *to, int64_t to_step, const char *from,
                       int64_t n)
 {
     if (from_step == 1 && to_step == 1) {
-        memcpy(to, from, (size_t)n * bytes);
+        const size_t all = (size_t)n * bytes;
+        if (all % 64 == 0 && all <= 512) /* short ones without a call */
+            for (size_t i = 0; i < all; i += 64)
+                memcpy(to + i, from + i, 64);
+        else
+            memcpy(to, from, all);
     } else if (bytes == 4) {
         uint32_t *y = (uint32_t *)to;
         const uint32_t *x = (const uint32_t *)from;
@@ -81,15 +86,25 @@ static void box_range(const lk_call *c, int64_t first, int64_t end)
         const int64_t n = lines(&b), last = b.n_dims - 1;
         const int64_t from_u = first > before ? first - before : 0;
         const int64_t to_u = end - before < n ? end - before : n;
+        int64_t index[LK_MAX_DIMS] = {0}, rest = from_u, from = b.from_at, to = b.to_at;
+        for (int64_t d = last - 1; d >= 0; d--) {
+            index[d] = rest % b.size[d];
+            from += index[d] * b.from_step[d];
+            to += index[d] * b.to_step[d];
+            rest /= b.size[d];
+        }
         for (int64_t u = from_u; u < to_u; u++) {
-            int64_t rest = u, from = b.from_at, to = b.to_at;
-            for (int64_t d = last - 1; d >= 0; d--) {
-                from += rest % b.size[d] * b.from_step[d];
-                to += rest % b.size[d] * b.to_step[d];
-                rest /= b.size[d];
-            }
             copy_line((size_t)bytes, (char *)c->out[0].data + to * bytes, b.to_step[last],
                       (const char *)c->in[k].data + from * bytes, b.from_step[last], b.size[last]);
+            for (int64_t d = last - 1; d >= 0; d--) { /* the next line, carrying over */
+                from += b.from_step[d];
+                to += b.to_step[d];
+                if (++index[d] < b.size[d])
+                    break;
+                from -= index[d] * b.from_step[d];
+                to -= index[d] * b.to_step[d];
+                index[d] = 0;
+            }
         }
         before += n;
     }
