@@ -94,6 +94,7 @@ static void norm_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, cons
         const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
         const float *beta = scale_run(&c->in[2], sample, n, at, zeros);
         float *y = lk_run_out(&c->out[0], row * n + at, buf_y);
+#pragma omp simd
         for (int64_t i = 0; i < k; i++)
             y[i] = (x[i] - mean) * r * gamma[i] + beta[i];
         lk_run_end(&c->out[0], row * n + at, k, y);
@@ -143,6 +144,7 @@ static void norm_grad_row(const lk_call *c, const lk_norm_sizes *z, int64_t row,
         const float *dy = lk_run_in(&c->in[2], row * n + at, k, buf_d);
         const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
         float *dx = lk_run_out(&c->out[0], row * n + at, buf_y);
+#pragma omp simd
         for (int64_t i = 0; i < k; i++)
             dx[i] = r * (dy[i] * gamma[i] - h_mean - (x[i] - mean) * r * hz_mean);
         lk_run_end(&c->out[0], row * n + at, k, dx);
@@ -192,14 +194,18 @@ static void lane_statistics(const lk_call *c, int64_t n, int64_t first, int64_t 
             memset(s, 0, (size_t)k * sizeof *s);
             for (int b = 0; b < rows; b++) {
                 x[b] = lk_run_in(&c->in[0], first + (done + b) * n + at, k, x_of[b]);
+#pragma omp simd
                 for (int64_t i = 0; i < k; i++)
                     m[i] += x[b][i];
             }
+#pragma omp simd
             for (int64_t i = 0; i < k; i++)
                 m[i] /= (float)rows;
             for (int b = 0; b < rows; b++)
+#pragma omp simd
                 for (int64_t i = 0; i < k; i++)
                     s[i] += (x[b][i] - m[i]) * (x[b][i] - m[i]);
+#pragma omp simd
             for (int64_t i = 0; i < k; i++) {
                 const float d = m[i] - mean[at + i];
                 square[at + i] += s[i] + d * d * weight * (float)done;
@@ -377,6 +383,7 @@ static void norm_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIEN
     float buf_x[RUN], buf_y[RUN];
     const float *x = lk_run_in(&c->in[0], at, n, buf_x);
     float *y = lk_run_out(&c->out[0], at, buf_y);
+#pragma omp simd
     for (int64_t i = 0; i < n; i++)
         y[i] = (x[i] - k[0][i]) * k[1][i] + k[2][i];
     lk_run_end(&c->out[0], at, n, y);
@@ -525,6 +532,7 @@ static void grad_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIEN
     const float *x = lk_run_in(&c->in[0], at, n, buf_x);
     const float *dy = lk_run_in(&c->in[2], at, n, buf_d);
     float *dx = lk_run_out(&c->out[0], at, buf_y);
+#pragma omp simd
     for (int64_t i = 0; i < n; i++)
         dx[i] = k[0][i] * dy[i] + k[1][i] * (x[i] - k[2][i]) + k[3][i];
     lk_run_end(&c->out[0], at, n, dx);
