@@ -222,13 +222,13 @@ static void options_go_to_lines_and_back(void **state)
     lk_option_defaults(sample_rows, &s);
     lk_option_defaults(sample_rows, &back);
     s.n_lags = 9;
-    s.sigma_ms = 0.1;
+    s.sigma_ms = 12.1;
     s.clean = false;
     CHECK_OK(lk_option_set(sample_rows, &s, "mode", "compatible"));
     CHECK_OK(lk_option_write_lines(sample_rows, &s, &lines));
-    assert_string_equal(lines.at, "n_lags: 9\nsigma_ms: 0.1\nclean: false\nmode: compatible\n");
+    assert_string_equal(lines.at, "n_lags: 9\nsigma_ms: 12.1\nclean: false\nmode: compatible\n");
     CHECK_OK(lk_option_read_lines(sample_rows, &back, lines.at));
-    assert_true(back.n_lags == 9 && back.sigma_ms == 0.1 && !back.clean);
+    assert_true(back.n_lags == 9 && back.sigma_ms == 12.1 && !back.clean);
     assert_string_equal(back.mode, "compatible");
     lk_text_free(&lines);
     CHECK_OK(lk_option_read_lines(sample_rows, &back, "\n# nothing\n n_lags:3"));
