@@ -202,8 +202,10 @@ void lk_backward(lk_graph *g, lk_var root)
         const lk_var grad = lk_is_none(grads[i]) ? LK_NONE : lk_cast(g, grads[i], LK_F32);
         if (!lk_is_none(grad)) {
             const lk_var kept = lk_record(g, LK_OP_PARAM_GRAD, 1, &grad, &attr, 0, NULL);
-            if (!lk_is_none(kept))
-                g->values[kept.id].param = attr.param.param;
+            if (lk_is_none(kept))
+                continue;
+            g->values[kept.id].param = attr.param.param;
+            g->values[kept.id].pinned = g->config.backend->doubles; /* copied after the run */
         }
     }
 done:

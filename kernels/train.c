@@ -290,6 +290,8 @@ static lk_status run_phase(run *r, phase *p)
     if (!sound || !isfinite(norm))
         LK_TRY(name_the_bad(r, p));
     LK_TRY(lk_optim_step(p->optim, r->step, rate, share * lk_clip_factor(norm, p->config->clip)));
+    if (p->config->after_step)
+        LK_TRY(agree(r, p->config->after_step(p->config->user, p->config->graph, r->step)));
     LK_TRY(spread_values(r));
     p->value[n] = rate;
     p->value[n + 1] = norm;

@@ -43,7 +43,7 @@ typedef struct lk_train_batch {
 } lk_train_batch;
 
 #define LK_TRAIN_MOST_PHASES 8
-#define LK_TRAIN_MOST_LOSSES 16
+#define LK_TRAIN_MOST_LOSSES 32
 
 typedef struct lk_train_phase {
     const char *name; /* stands before its numbers in the log, "d_"; NULL for nothing */
@@ -58,6 +58,10 @@ typedef struct lk_train_phase {
     lk_optim_config optim; /* rank and n_processes are filled in here */
     lk_schedule schedule;
     double clip; /* largest norm of the gradient; 0: no limit */
+    /* After the update of a step (from 0), NULL for nothing: change parameters that no optimiser
+     * trains, such as moving averages, as a function of the store, the step and the graph after
+     * this process's last batch.  Of several processes the one that owns a slab decides. */
+    lk_status (*after_step)(void *user, lk_graph *g, int64_t step);
 } lk_train_phase;
 
 typedef struct lk_train_config {

@@ -395,6 +395,61 @@ static void phases_take_turns(void **state)
     toy_close(&t);
 }
 
+/* ---- what no optimiser trains ---- */
+
+static lk_status count_steps(void *user, lk_graph *g, int64_t step)
+{
+    const toy *t = user;
+    float *count = lk_params_data(t->params, lk_params_find(t->params, "count"), LK_VALUE);
+    float loss;
+    lk_status st = LK_OK;
+    LK_TRY(lk_graph_read(g, lk_graph_find(g, "loss"), LK_F32, &loss));
+    count[0] += 1;
+    count[1] = (float)step;
+    count[2] = loss;
+done:
+    return st;
+}
+
+static int trains_all_but_count(const char *name, const lk_shape *shape)
+{
+    (void)shape;
+    return strcmp(name, "count") != 0;
+}
+
+static void what_follows_by_itself_is_saved(void **state)
+{
+    const char *name = "checkpoints/step_00000012.safetensors";
+    (void)state;
+    for (stop_at = 7; stop_at <= 20; stop_at += 13) {
+        toy t;
+        lk_train_result r;
+        lk_safetensors *f = NULL;
+        float count[3];
+        int index;
+        CHECK_OK(toy_open(&t, 16));
+        CHECK_OK(lk_params_add(t.params, "count", LK_SHAPE(3), LK_INIT_ZERO, 0, &index));
+        plain_fill = t.phase.fill;
+        t.phase.fill = stopping_fill;
+        t.phase.after_step = count_steps;
+        t.phase.optim.trains = trains_all_but_count;
+        lk_train_config c = toy_config(&t, folder, 12);
+        c.n_micro = 2;
+        c.resume = 1;
+        c.save_every = 5;
+        if (stop_at < 12) {
+            CHECK_FAILS(lk_train(&c, &r), LK_E_IO);
+        } else {
+            CHECK_OK(lk_train(&c, &r));
+            CHECK_OK(lk_safetensors_open(&f, in_folder(name)));
+            CHECK_OK(lk_safetensors_read(f, lk_safetensors_find(f, "count"), LK_F32, count));
+            assert_true(count[0] == 12 && count[1] == 11 && count[2] > 0);
+            lk_safetensors_free(&f);
+        }
+        toy_close(&t);
+    }
+}
+
 /* Every allocation and every change of a file fails once: a clean failure, and what was saved
  * before can be gone on from. */
 static void every_failure_is_clean(void **state)
@@ -472,10 +527,15 @@ int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, new_folder, drop_folder)
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(a_checkpoint_holds_everything), IN_FOLDER(the_folder_keeps_the_newest),
-        IN_FOLDER(event_files_have_these_bytes),  IN_FOLDER(it_learns_and_says_so),
-        IN_FOLDER(parts_of_a_batch_add_up),       IN_FOLDER(a_failed_run_goes_on_to_the_same_bits),
-        IN_FOLDER(the_first_bad_value_is_named),  IN_FOLDER(phases_take_turns),
+        IN_FOLDER(a_checkpoint_holds_everything),
+        IN_FOLDER(the_folder_keeps_the_newest),
+        IN_FOLDER(event_files_have_these_bytes),
+        IN_FOLDER(it_learns_and_says_so),
+        IN_FOLDER(parts_of_a_batch_add_up),
+        IN_FOLDER(a_failed_run_goes_on_to_the_same_bits),
+        IN_FOLDER(the_first_bad_value_is_named),
+        IN_FOLDER(phases_take_turns),
+        IN_FOLDER(what_follows_by_itself_is_saved),
         IN_FOLDER(every_failure_is_clean),
     };
     return cmocka_run_group_tests(tests, make_base, drop_base);

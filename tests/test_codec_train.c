@@ -1,0 +1,288 @@
+/* test_codec_train.c - training of the audio tokenizer: it learns, stops, goes on, and ends in a
+ * codec that can be used. */
+#include "tests/check.h"
+#include "tests/codec_tiny.h"
+
+#include "kernels/file.h"
+#include "kernels/mem.h"
+#include "kernels/rng.h"
+
+#include <ftw.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char base[] = "/tmp/lk_codec_train_XXXXXX";
+static char folder[64], path[160];
+
+static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
+{
+    (void)s;
+    (void)kind;
+    (void)ftw;
+    return remove(name);
+}
+
+static char *slurp(const char *name, size_t *n)
+{
+    char *data = calloc(1, 1 << 20);
+    sprintf(path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "rb");
+    *n = f ? fread(data, 1, (1 << 20) - 1, f) : 0;
+    if (f)
+        fclose(f);
+    return data;
+}
+
+/* Two tones; the first one's pitch is the label of every second latent. */
+static int64_t stop_at = -1;
+static lk_status tones(void *user, uint64_t seed, int64_t index, int64_t n_crops, int64_t n_samples,
+                       float *sound, int32_t *labels)
+{
+    const lk_codec_config *c = user;
+    if (index == stop_at)
+        return LK_FAIL(LK_E_IO, "the data are gone");
+    for (int64_t b = 0; b < n_crops; b++) {
+        const uint64_t crop = (uint64_t)(index * n_crops + b);
+        const int pitch = (int)lk_rng_below(seed, 1, crop, 3);
+        const double phase = lk_rng_range(seed, 2, crop, 0, 6.28);
+        for (int64_t i = 0; i < n_samples; i++)
+            for (int ch = 0; ch < c->channels; ch++)
+                sound[(b * n_samples + i) * c->channels + ch] =
+                    (float)(0.3 * sin(phase + 0.2 * (1 + pitch) * (double)i) +
+                            (ch ? -0.1 : 0.1) * sin(1.7 * (double)i));
+        for (int64_t t = 0; t < n_samples / lk_codec_period(c); t += 2)
+            labels[b * (n_samples / lk_codec_period(c)) + t] = pitch;
+    }
+    return LK_OK;
+}
+
+typedef struct setup {
+    lk_codec_config c;
+    lk_codec_train_settings s;
+    lk_codec_train_config t;
+} setup;
+
+static void prepare(setup *x, int channels)
+{
+    x->c = tiny_codec(channels);
+    x->c.labels = 3;
+    lk_option_defaults(lk_codec_train_options, &x->s);
+    x->s.steps = 12;
+    x->s.batch = 3;
+    x->s.latents = 4;
+    x->s.warmup = 2;
+    x->s.rate = 3e-3;
+    x->s.log_every = 1;
+    x->s.save_every = 5;
+    x->s.average = 0.9;
+    x->t = (lk_codec_train_config){.codec = &x->c,
+                                   .settings = &x->s,
+                                   .folder = folder,
+                                   .crops = tones,
+                                   .user = &x->c,
+                                   .resume = 1};
+    stop_at = -1;
+}
+
+/* The number under a name in a line of the log. */
+static double logged(const char *line, const char *name)
+{
+    char key[64];
+    sprintf(key, "\"%s\":", name);
+    const char *at = strstr(line, key);
+    if (!at)
+        fail_msg("the log has no %s", name);
+    return atof(at + strlen(key));
+}
+
+/* The mean over the lines from .. to - 1. */
+static double mean(const char *text, const char *name, int from, int to)
+{
+    double sum = 0;
+    for (int i = 0; i < to; i++, text = strchr(text, '\n') + 1)
+        sum += i >= from ? logged(text, name) : 0;
+    return sum / (to - from);
+}
+
+static const char *last_line(const char *text)
+{
+    const char *line = text;
+    for (const char *p = text; *p; p++)
+        if (*p == '\n' && p[1])
+            line = p + 1;
+    return line;
+}
+
+static void the_losses_fall(void **state)
+{
+    (void)state;
+    static const char *const falling[] = {"loss", "mel", "label"};
+    static const char *const there[] = {"wave",        "commit", "rebuild",
+                                        "kl_kbps",     "label",  "perplexity0",
+                                        "perplexity2", "lr",     "grad_norm"};
+    setup x;
+    size_t n;
+    lk_codec *codec = NULL;
+    prepare(&x, 2);
+    x.s.steps = 150;
+    x.s.rate = 1e-2;
+    x.s.label = 10;
+    CHECK_OK(lk_codec_train(&x.t));
+    char *text = slurp("log.jsonl", &n);
+    const char *last = last_line(text);
+    for (size_t i = 0; i < sizeof falling / sizeof falling[0]; i++)
+        if (!(mean(text, falling[i], 140, 150) < 0.8 * mean(text, falling[i], 0, 10)))
+            fail_msg("%s went from %g to %g", falling[i], mean(text, falling[i], 0, 10),
+                     mean(text, falling[i], 140, 150));
+    for (size_t i = 0; i < sizeof there / sizeof there[0]; i++)
+        assert_true(isfinite(logged(last, there[i])));
+    /* KL comes to its target, 10 nats a latent, and codes are in use. */
+    CHECK_CLOSE(mean(text, "kl_kbps", 140, 150), 10 * 25 / log(2) / 1000, 0.08);
+    assert_true(logged(last, "perplexity0") > 3);
+    free(text);
+    sprintf(path, "%s/codec.safetensors", folder);
+    CHECK_OK(lk_codec_load(&codec, path));
+    assert_int_equal(lk_codec_get_config(codec)->channels, 2);
+    lk_codec_free(&codec);
+}
+
+static void a_stopped_run_ends_in_the_same_bytes(void **state)
+{
+    (void)state;
+    setup x;
+    size_t n, m;
+    prepare(&x, 1);
+    x.s.micro = 2;
+    CHECK_OK(lk_codec_train(&x.t));
+    char *whole = slurp("checkpoints/step_00000012.safetensors", &n);
+    char *codec = slurp("codec.safetensors", &m);
+    assert_true(n > 1000 && m > 1000);
+    nftw(folder, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
+    for (int part = 0; part < 3; part++) {
+        stop_at = (const int64_t[]){7, 17, -1}[part];
+        if (part < 2)
+            CHECK_FAILS(lk_codec_train(&x.t), LK_E_IO);
+        else
+            CHECK_OK(lk_codec_train(&x.t));
+    }
+    size_t n2, m2;
+    char *again = slurp("checkpoints/step_00000012.safetensors", &n2);
+    char *codec2 = slurp("codec.safetensors", &m2);
+    assert_int_equal(n, n2);
+    assert_int_equal(m, m2);
+    assert_memory_equal(whole, again, n);
+    assert_memory_equal(codec, codec2, m);
+    free(whole);
+    free(again);
+    free(codec);
+    free(codec2);
+    x.t.resume = 0;
+    CHECK_FAILS(lk_codec_train(&x.t), LK_E_ARG);
+    x.s.batch = 0;
+    CHECK_FAILS(lk_codec_train(&x.t), LK_E_ARG);
+}
+
+static void weights(lk_codec *codec, const char *name, float *out, int64_t n)
+{
+    lk_params *p = lk_codec_params(codec);
+    memcpy(out, lk_params_data(p, lk_params_find(p, name), LK_VALUE), (size_t)n * sizeof *out);
+}
+
+/* The late phase moves the decoder alone; it can be stopped as well. */
+static void the_late_phase_moves_the_decoder(void **state)
+{
+    (void)state;
+    setup x;
+    lk_codec *before = NULL, *after = NULL;
+    float a[2][16], b[2][16], d[2][12];
+    size_t n;
+    prepare(&x, 1);
+    x.s.steps = 6;
+    CHECK_OK(lk_codec_train(&x.t));
+    sprintf(path, "%s/codec.safetensors", folder);
+    CHECK_OK(lk_codec_load(&before, path));
+    x.s.adversarial_steps = 3;
+    x.s.compute = "bf16";
+    stop_at = 2; /* the first part is over */
+    CHECK_FAILS(lk_codec_train(&x.t), LK_E_IO);
+    stop_at = -1;
+    CHECK_OK(lk_codec_train(&x.t));
+    sprintf(path, "%s/codec.safetensors", folder);
+    CHECK_OK(lk_codec_load(&after, path));
+    for (int i = 0; i < 2; i++) {
+        lk_codec *codec = i ? after : before;
+        weights(codec, "encoder.down.weight", a[i], 16);
+        weights(codec, "quantiser.1.codes", b[i], 16);
+        weights(codec, "decoder.block0.up.weight", d[i], 12);
+    }
+    assert_memory_equal(a[0], a[1], sizeof a[0]);
+    for (int i = 0; i < 16; i++)
+        CHECK_CLOSE(b[0][i], b[1][i], 1e-6);
+    assert_memory_not_equal(d[0], d[1], sizeof d[0]);
+    char *text = slurp("adversarial/log.jsonl", &n);
+    for (int i = 0; i < 4; i++)
+        assert_true(
+            isfinite(logged(text, (const char *[]){"d_loss", "adversarial", "feature", "mel"}[i])));
+    CHECK_CLOSE(logged(text, "d_loss"), 2, 1);
+    free(text);
+    lk_codec_free(&before);
+    lk_codec_free(&after);
+}
+
+static void half_precision_learns_as_well(void **state)
+{
+    (void)state;
+    double end[2];
+    for (int i = 0; i < 2; i++) {
+        setup x;
+        size_t n;
+        prepare(&x, 1);
+        sprintf(folder, "%s/run%d", base, i);
+        x.s.steps = 20;
+        x.s.compute = i ? "bf16" : "f32";
+        CHECK_OK(lk_codec_train(&x.t));
+        char *text = slurp("log.jsonl", &n);
+        end[i] = logged(last_line(text), "mel");
+        free(text);
+    }
+    CHECK_CLOSE(end[1] / end[0], 1, 0.15);
+}
+
+static int new_folder(void **state)
+{
+    (void)state;
+    sprintf(folder, "%s/run", base);
+    lk_log_set(NULL, NULL, -1);
+    return 0;
+}
+
+static int drop_folder(void **state)
+{
+    (void)state;
+    nftw(base, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
+    return mkdir(base, 0700);
+}
+
+static int make_base(void **state)
+{
+    (void)state;
+    return mkdtemp(base) == NULL;
+}
+
+static int drop_base(void **state)
+{
+    (void)state;
+    return rmdir(base);
+}
+
+int main(void)
+{
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, new_folder, drop_folder)
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(the_losses_fall),
+        IN_FOLDER(a_stopped_run_ends_in_the_same_bytes),
+        IN_FOLDER(the_late_phase_moves_the_decoder),
+        IN_FOLDER(half_precision_learns_as_well),
+    };
+    return cmocka_run_group_tests(tests, make_base, drop_base);
+}
