@@ -52,16 +52,15 @@ typedef struct queue {
 
 static char *queue_at(const queue *q, int64_t i)
 {
-    return q->at + (size_t)(q->first + i) * q->item;
+    return q->at ? q->at + (size_t)(q->first + i) * q->item : NULL;
 }
 
 /* Room for more items behind those that wait. */
 static lk_status queue_reserve(queue *q, int64_t more)
 {
-    if (q->first > 0) {
+    if (q->first > 0 && q->at)
         memmove(q->at, queue_at(q, 0), (size_t)q->n * q->item);
-        q->first = 0;
-    }
+    q->first = 0;
     return LK_GROW(&q->at, &q->capacity, (size_t)(q->n + more) * q->item);
 }
 
