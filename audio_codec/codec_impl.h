@@ -48,7 +48,7 @@ LK_CHECKED lk_status lk_codec_read_config(const char *text, lk_codec_config *c);
 
 /* ---- frames.c ---- */
 
-/* Sound [B, S, C], S a multiple of hop -> compressed spectra f32 [B, S / hop, C 2 K]. */
+/* Sound [B, S, C], S a multiple of hop -> compressed spectra f32 [B, S / hop, C 3 K]. */
 lk_var lk_codec_analyse(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_var sound);
 /* Log-magnitudes and directions f32 [B, J, C 3 K] -> sound [B, J hop, C]; J a multiple of 4. */
 lk_var lk_codec_synthesise(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_var head);

@@ -4,7 +4,8 @@
  *
  *   analysis     X_j[k] = sum_n w[n] x[(j - 3) h + n] e^(-2 pi i k n / N), n = 0 .. N - 1: frame j
  *                ends with its own hop, [j h, (j + 1) h).  w: Hann, scaled so that a full-scale
- *                sine has magnitude 1.  What the network sees is X |X|^-0.7.
+ *                sine has magnitude 1.  What the network sees is X |X|^-0.7 and |X|^0.3: phases
+ *                turn from frame to frame, and no linear layer finds a magnitude in them.
  *                lk_stft centres frame t at t h; behind the 3 h samples before the piece, its
  *                frames 2, 3, .. are these.
  *   synthesis    F_j[k] = N / 2 min(e^3, e^(m - 5)) (p + i q) / sqrt(p^2 + q^2 + 1e-4), m, p, q
@@ -70,12 +71,14 @@ lk_var lk_codec_from_mid_side(lk_graph *g, lk_var sound)
     return mix(g, sound, (const float[]){1, 1, 1, -1});
 }
 
-/* X |X|^-0.7; 1e-10 under the root keeps silence at 0. */
+/* [B', J, K, 2] -> [B', J, K, 3]; 1e-10 under the root keeps silence at 0. */
 static lk_var compress(lk_graph *g, lk_var spectrum)
 {
-    const lk_var power = lk_reduce_sum(g, lk_square(g, spectrum), 1u << 3, 1);
-    const lk_var log_power = lk_unary(g, LK_LOG, lk_affine(g, power, 1, 1e-10), 0, 0);
-    return lk_mul(g, spectrum, lk_unary(g, LK_EXP, lk_scale(g, log_power, -0.35), 0, 0));
+    lk_var power = lk_reduce_sum(g, lk_square(g, spectrum), 1u << 3, 1), part[2];
+    power = lk_unary(g, LK_LOG, lk_affine(g, power, 1, 1e-10), 0, 0);
+    part[0] = lk_mul(g, spectrum, lk_unary(g, LK_EXP, lk_scale(g, power, -0.35), 0, 0));
+    part[1] = lk_unary(g, LK_EXP, lk_scale(g, power, 0.15), 0, 0);
+    return lk_concat(g, 2, part, 3);
 }
 
 lk_var lk_codec_analyse(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_var sound)
@@ -88,9 +91,9 @@ lk_var lk_codec_analyse(lk_graph *g, const lk_codec_config *c, lk_past *past, lk
     x = lk_reshape(g, x, LK_SHAPE(b * ch, (frames + FRAMES - 1) * hop));
     x = lk_stft(g, x, lk_codec_window(g, n, 4.0 / n), n, hop);
     x = compress(g, lk_slice(g, x, 1, 2, frames));
-    x = lk_reshape(g, x, LK_SHAPE(b, ch, frames, 2 * k));
+    x = lk_reshape(g, x, LK_SHAPE(b, ch, frames, 3 * k));
     return lk_reshape(g, lk_permute(g, x, (const int[]){0, 2, 1, 3}),
-                      LK_SHAPE(b, frames, ch * 2 * k));
+                      LK_SHAPE(b, frames, ch * 3 * k));
 }
 
 /* sin^2 of a rise over `length` samples, at sample i of it. */

@@ -37,6 +37,8 @@ lk_var lk_nn_conv(lk_graph *g, const char *name, lk_var x, int64_t n_out, const 
     lk_shape s = {.n_dims = n + 2};
     double fan_in = 1;
     lk_var y;
+    if (lk_is_none(x)) /* something failed before */
+        return x;
     s.dim[0] = n_out;
     for (int i = 0; i < n; i++)
         s.dim[1 + i] = taps[i];
@@ -57,6 +59,8 @@ lk_var lk_nn_conv_transposed(lk_graph *g, const char *name, lk_var x, int64_t n_
     lk_shape s = {.n_dims = n + 2};
     double fan_in = (double)lk_var_dim(g, x, -1) / groups_of(o);
     lk_var y;
+    if (lk_is_none(x))
+        return x;
     s.dim[0] = lk_var_dim(g, x, -1);
     s.dim[n + 1] = n_out / groups_of(o);
     for (int i = 0; i < n; i++) {
