@@ -7,8 +7,9 @@ For every model of kernels/bench/models.c, in f32 and bf16, the two programs tak
 is a process of its own that trains the same network (same weights, same data, AdamW) with the same
 number of threads.  PyTorch runs eagerly with its fused AdamW, bf16 through autocast, and with the
 memory format that is faster for it.  Printed: median step time, growth of the resident memory
-over the time before the network was made, and the largest relative difference of the losses over
-50 steps in f32.  Needs torch and numpy.
+over the time before the network was made, and the largest relative difference of the losses in f32
+over --loss-steps steps (those of the timed turns when they are as many).  The transformer in f32 makes cheap values again instead of keeping them
+(--recompute of bench_steps).  Needs torch and numpy.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ import tempfile
 import time
 
 MODELS = ("transformer", "audio", "video")
+RECOMPUTE = (("transformer", "f32"),)
 LEARNING_RATE, DECAY, BETAS, EPS = 1e-3, 0.01, (0.9, 0.95), 1e-8
 
 
@@ -178,7 +180,7 @@ def child(command):
 
 def ours(o, model, dtype, steps, *more):
     return child([o.bench, model, "--dtype", dtype, "--steps", str(steps), "--threads",
-                  str(o.threads), *more])
+                  str(o.threads), *(["--recompute"] if (model, dtype) in RECOMPUTE else []), *more])
 
 
 def theirs(o, model, dtype, steps, start, channels_last):
@@ -194,7 +196,8 @@ def main():
     p.add_argument("--steps", type=int, default=8, help="a turn")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--only", choices=MODELS)
-    p.add_argument("--no-losses", action="store_true", help="skip the 50 steps compared in f32")
+    p.add_argument("--dtypes", nargs="+", choices=("f32", "bf16"), default=("f32", "bf16"))
+    p.add_argument("--loss-steps", type=int, default=50, help="compared in f32; 0: none")
     for hidden in ("--model", "--start"):
         p.add_argument(hidden, help=argparse.SUPPRESS)
     p.add_argument("--dtype", default="f32", help=argparse.SUPPRESS)
@@ -211,7 +214,7 @@ def main():
         for model in MODELS if not o.only else (o.only,):
             start = os.path.join(folder, model + ".safetensors")
             ours(o, model, "f32", 1, "--dump", start)
-            for dtype in ("f32", "bf16"):
+            for dtype in o.dtypes:
                 last = model == "video" and min(
                     (theirs(o, model, dtype, 4, start, c)["step_s"], c) for c in (False, True))[1]
                 a, b = [], []
@@ -221,9 +224,10 @@ def main():
                 ms = [1e3 * statistics.median(r["step_s"] for r in x) for x in (a, b)]
                 mib = [max(r["memory_bytes"] for r in x) / 2**20 for x in (a, b)]
                 worst = "-"
-                if dtype == "f32" and not o.no_losses:
-                    u = ours(o, model, dtype, 50)["losses"]
-                    v = theirs(o, model, dtype, 50, start, last)["losses"]
+                if dtype == "f32" and o.loss_steps:
+                    n = o.loss_steps
+                    u = a[0]["losses"] if n <= o.steps else ours(o, model, dtype, n)["losses"]
+                    v = (b[0] if n <= o.steps else theirs(o, model, dtype, n, start, last))["losses"]
                     worst = f"{max(abs(s - t) / abs(t) for s, t in zip(u, v)):.1e}"
                 print(f"| {model} | {dtype} | {ms[0]:.1f} | {ms[1]:.1f} | {ms[0] / ms[1]:.2f} "
                       f"| {mib[0]:.0f} | {mib[1]:.0f} | {mib[0] / mib[1]:.2f} | {worst} |", flush=True)
