@@ -248,6 +248,27 @@ static void half_precision_learns_as_well(void **state)
     CHECK_CLOSE(end[1] / end[0], 1, 0.15);
 }
 
+/* One allocation fails, early or late: a clean failure, after which it can be done again. */
+static void no_memory(void **state)
+{
+    (void)state;
+    int fired = 1;
+    for (int n = 1; fired; n += 1 + n / 3) {
+        setup x;
+        prepare(&x, 1);
+        sprintf(folder, "%s/run%d", base, n);
+        x.s.steps = 2;
+        x.s.batch = x.s.latents = 1;
+        lk_mem_fail_after(n);
+        const lk_status st = lk_codec_train(&x.t);
+        fired = lk_mem_fault_fired();
+        lk_mem_fail_after(0);
+        if (st != (fired ? LK_E_MEMORY : LK_OK))
+            fail_msg("allocation %d gave %s: %s", n, lk_status_name(st), lk_error_text());
+        lk_error_clear();
+    }
+}
+
 static int new_folder(void **state)
 {
     (void)state;
@@ -283,6 +304,7 @@ int main(void)
         IN_FOLDER(a_stopped_run_ends_in_the_same_bytes),
         IN_FOLDER(the_late_phase_moves_the_decoder),
         IN_FOLDER(half_precision_learns_as_well),
+        IN_FOLDER(no_memory),
     };
     return cmocka_run_group_tests(tests, make_base, drop_base);
 }
