@@ -4,8 +4,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define ALIGNMENT 64
+
+/* Large pieces ask for pages of 2 MiB: with those of 4 KiB long streams wait for the translation of
+ * their addresses. */
+#define HUGE_PAGE ((size_t)2 << 20)
 
 static _Atomic int64_t fault_countdown;
 static _Atomic int fault_fired;
@@ -44,10 +49,15 @@ lk_status lk_alloc_(size_t count, size_t bytes, void **out)
     atomic_fetch_add(&n_allocations, 1);
     if (__builtin_mul_overflow(count, bytes, &total) || total > SIZE_MAX / 2)
         return LK_FAIL(LK_E_MEMORY, "%zu elements of %zu bytes do not fit in memory", count, bytes);
-    total = (total + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
-    void *p = fault_due() ? NULL : aligned_alloc(ALIGNMENT, total);
+    const size_t alignment = total >= 4 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    total = (total + alignment) / alignment * alignment;
+    void *p = fault_due() ? NULL : aligned_alloc(alignment, total);
     if (!p)
         return LK_FAIL(LK_E_MEMORY, "out of memory asking for %zu bytes", total);
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE)
+        (void)madvise(p, total, MADV_HUGEPAGE); /* a wish */
+#endif
     memset(p, 0, total);
     *out = p;
     return LK_OK;

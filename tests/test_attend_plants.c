@@ -65,13 +65,14 @@ static int tear_down(void **state)
 /* Does a problem fail?  Then text says how. */
 static int found(char text[ATTEND_TEXT])
 {
-    for (int i = 0; i < N_PROBLEMS; i++) {
+    const int in_hopper = planted && strstr(plants[planted - 1], "hopper");
+    for (int i = 0; i < N_PROBLEMS; i++) { /* those first that the fault is in */
+        const known *k = &problems[in_hopper ? N_PROBLEMS - 1 - i : i];
         attend_answer ours;
         int wrong = 1;
-        lk_emu_attend_hopper_use(problems[i].hopper ? 2 : -1);
-        if (attend_try(&problems[i].p, lk_backend_emulated(), &ours) == LK_OK)
-            wrong = attend_wrong(&problems[i].p, &ours, &problems[i].exact, &problems[i].plain,
-                                 "planted", text);
+        lk_emu_attend_hopper_use(k->hopper ? 2 : -1);
+        if (attend_try(&k->p, lk_backend_emulated(), &ours) == LK_OK)
+            wrong = attend_wrong(&k->p, &ours, &k->exact, &k->plain, "planted", text);
         else
             snprintf(text, ATTEND_TEXT, "%s", lk_error_text());
         lk_error_clear();

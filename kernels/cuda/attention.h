@@ -240,6 +240,10 @@ LK_CHECKED lk_status LK_CUDA(attend_judge)(const lk_attend_args<lk_bf16> *a, int
                                            int *wide, lk_cuda_stream stream);
 LK_CHECKED lk_status LK_CUDA(attend_hopper)(const lk_attend_args<lk_bf16> *a, int64_t n_batch,
                                             lk_cuda_stream stream);
+/* Its gradient (attention_hopper_grad.cu); pairs: work space of two floats for each of so many. */
+LK_CHECKED lk_status LK_CUDA(attend_hopper_grad)(const lk_attend_args<lk_bf16> *a, int64_t n_batch,
+                                                 float *pairs, lk_cuda_stream stream);
+int64_t LK_CUDA(attend_hopper_pairs)(const lk_call *c);
 
 /* The kernels without tiles: f32, and widths that have no tile (attention_plain.cu). */
 LK_CHECKED lk_status LK_CUDA(attend_plain)(const lk_call *c, lk_cuda_stream stream);

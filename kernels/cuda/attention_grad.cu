@@ -96,6 +96,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
     query mine_of[2];
     int j = tile.first / KEYS * KEYS;
     int stage = 0;
+    if (a.wide && *a.wide)
+        return;
     for (int r = 0; r < 2; r++)
         mine_of[r] = query_of(a, b, head_row, mine + g + 8 * r);
     lk_load_rows<D>(q, a.q + head_row * D, mine, a.n);
@@ -238,6 +240,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dkv_kernel(lk_attend_
     const int n_tiles = tile.end > begin ? (tile.end - begin + QUERIES - 1) / QUERIES : 0;
     float dk[D / 8][4] = {}, dv[D / 8][4] = {}, time[2] = {};
     lk_run run[2];
+    if (a.wide && *a.wide)
+        return;
     for (int r = 0; r < 2; r++) {
         run[r] = lk_run_of(a, b, mine + g + 8 * r, a.m, a.n, a.n);
         if (a.slope && mine + g + 8 * r < a.m)
@@ -298,12 +302,31 @@ lk_status LK_CUDA(attend_dslope)(const lk_call *c, const float *part, int64_t n_
 
 /* ---- together ---- */
 
-/* Work space: e [B H N], then the slopes' parts; the kernels without tiles make one part a row. */
-static lk_status grad_prepare(lk_call *c, size_t *work_bytes)
+/* Work space in floats: e [B H N], the slopes' parts (the kernels without tiles make one part a
+ * row), and for attention_hopper_grad.cu its pairs, and whether the plan is wide. */
+struct grad_work {
+    int64_t parts_at, pairs_at, wide_at, n;
+};
+
+static grad_work grad_work_of(const lk_call *c)
 {
     const lk_attention_sizes s = lk_attention_sizes_of(c);
-    const int64_t parts = lk_attend_has_tiles(c) ? (s.n + 16 * WARPS - 1) / (16 * WARPS) : s.n;
-    *work_bytes = (size_t)(s.n_batch * s.heads * (s.n + 2 * parts)) * sizeof(float);
+    const int64_t rows = s.n_batch * s.heads * s.n, by = lk_attend_has_tiles(c) ? 16 * WARPS : 1;
+    grad_work w;
+    w.parts_at = rows;
+    w.pairs_at = (rows + 2 * s.n_batch * s.heads * ((s.n + by - 1) / by) + 3) / 4 * 4;
+    w.wide_at = w.pairs_at;
+    w.n = w.pairs_at;
+    if (LK_CUDA(attend_hopper_may)(c)) {
+        w.wide_at += 2 * LK_CUDA(attend_hopper_pairs)(c);
+        w.n = w.wide_at + 1;
+    }
+    return w;
+}
+
+static lk_status grad_prepare(lk_call *c, size_t *work_bytes)
+{
+    *work_bytes = (size_t)grad_work_of(c).n * sizeof(float);
     return LK_OK;
 }
 
@@ -332,6 +355,8 @@ static lk_status grad_launch(const lk_call *c, lk_cuda_stream stream)
     lk_status st = LK_OK;
     lk_attend_args<lk_bf16> a = lk_attend_args_of<lk_bf16>(c);
     float *e = (float *)c->work;
+    const grad_work work = grad_work_of(c);
+    const int hopper = LK_CUDA(attend_hopper_may)(c);
     const int64_t rows = lk_rows(&c->in[0].shape);
     if (rows)
         LK_TRY(LK_CUDA(attend_e)(c, e, stream));
@@ -345,7 +370,16 @@ static lk_status grad_launch(const lk_call *c, lk_cuda_stream stream)
     a.dq = (lk_bf16 *)c->out[0].data;
     a.dk = (lk_bf16 *)c->out[1].data;
     a.dv = (lk_bf16 *)c->out[2].data;
-    a.dslope = c->out[3].data ? e + rows : NULL;
+    a.dslope = c->out[3].data ? e + work.parts_at : NULL;
+    if (hopper == 1) {
+        int *wide = (int *)(e + work.wide_at);
+        LK_TRY(LK_CUDA(attend_judge)(&a, c->in[0].shape.dim[0], wide, stream));
+        a.wide = wide;
+    }
+    if (hopper)
+        LK_TRY(LK_CUDA(attend_hopper_grad)(&a, c->in[0].shape.dim[0], e + work.pairs_at, stream));
+    if (hopper == 2)
+        goto done;
     LK_TRY(a.d == 32   ? launch_grad<32>(c, a, stream)
            : a.d == 64 ? launch_grad<64>(c, a, stream)
                        : launch_grad<128>(c, a, stream));

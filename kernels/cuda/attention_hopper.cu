@@ -15,16 +15,12 @@
  * there: lk_attend_judge looks at up to 4096 rows, and of this kernel and attention.cu's the one
  * that is not wanted leaves at once.
  */
-#include "kernels/cuda/attention.h"
-#include "kernels/cuda/hopper.h"
+#include "kernels/cuda/attention_hopper.h"
 
 enum {
-    QUERIES = 128,
     KEYS = 128,
-    GROUP = 128, /* threads of a warpgroup */
-    CONSUMER_WARPS = 8,
     TURN = 1,         /* named barriers TURN, TURN + 1 of the two warpgroups */
-    WIDE = 192,       /* keys a query from which on this kernel is taken */
+    WIDE = 192,       /* keys a query from which on these kernels are taken */
     LEAST_TILES = 66, /* half of an H100's multiprocessors */
     JUDGED_ROWS = 4096
 };
@@ -34,7 +30,8 @@ template <int D> struct forward_parts {
     enum {
         STAGES = D == 64 ? 4 : 2,
         TILE = KEYS * D * 2,
-        K_AT = QUERIES * D * 2,
+        OWN = LK_WIDE_ROWS * D * 2,
+        K_AT = OWN,
         V_AT = K_AT + STAGES * TILE,
         WORDS_AT = V_AT + STAGES * TILE,
         Q_FULL = WORDS_AT,
@@ -51,39 +48,12 @@ struct forward_maps {
     lk_tensor_map q, k, v;
 };
 
-/* One tile of queries: where it is, and its tiles of keys. */
-struct forward_tile {
-    int64_t b, h, row0;
-    int plane, kv_plane; /* B H, B Hk */
-    int first, n;        /* first key, tiles of keys */
-};
-
-LK_DEVICE forward_tile forward_tile_of(const lk_attend_args<lk_bf16> &a, int64_t item)
+LK_DEVICE lk_wide_tile tile_of(const lk_attend_args<lk_bf16> &a, int64_t item)
 {
-    const int64_t tiles = (a.n + QUERIES - 1) / QUERIES;
-    forward_tile f;
-    lk_attend_tile seen;
-    f.plane = (int)(item / tiles);
-    f.row0 = item % tiles * QUERIES;
-    f.b = f.plane / a.heads;
-    f.h = f.plane % a.heads;
-    f.kv_plane = (int)(f.b * a.kv_heads + f.h * a.kv_heads / a.heads);
-    seen = lk_tile_of(a, f.b, f.row0, QUERIES, a.n, 0, a.m);
-    f.first = seen.first / KEYS * KEYS;
-    f.n = seen.end > f.first ? (seen.end - f.first + KEYS - 1) / KEYS : 0;
-    return f;
+    return lk_wide_tile_of(a, item, a.heads, a.n, 0, a.m, KEYS);
 }
 
 /* ---- the copying thread ---- */
-
-template <int D>
-LK_DEVICE void copy_tile(uint32_t to, const lk_tensor_map *map, int row, int plane, uint32_t word)
-{
-    lk_phase_expect(word, (unsigned)forward_parts<D>::TILE);
-    for (int col = 0; col < D; col += LK_PANEL)
-        lk_map_copy(to + (uint32_t)(col / LK_PANEL * KEYS * LK_PANEL_ROW_BYTES), map, col, row,
-                    plane, word);
-}
 
 template <int D>
 LK_DEVICE void copy_all(const lk_attend_args<lk_bf16> &a, const forward_maps &maps, uint32_t base,
@@ -93,64 +63,33 @@ LK_DEVICE void copy_all(const lk_attend_args<lk_bf16> &a, const forward_maps &ma
     lk_stage stage = {0, 1}; /* the parity that emptied it: nothing to wait for at first */
     unsigned q_parity = 1;
     for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-        const forward_tile f = forward_tile_of(a, item);
+        const lk_wide_tile f = tile_of(a, item);
+        const int kv_plane = lk_wide_kv_plane(a, f);
         if (f.n) {
             lk_phase_wait(base + parts::Q_EMPTY, q_parity);
             q_parity ^= 1;
-            copy_tile<D>(base, &maps.q, (int)f.row0, f.plane, base + parts::Q_FULL);
+            lk_phase_expect(base + parts::Q_FULL, parts::OWN);
+            lk_wide_copy<D, LK_WIDE_ROWS>(base, &maps.q, (int)f.row0, f.plane,
+                                          base + parts::Q_FULL);
         }
         for (int t = 0; t < f.n; t++) {
             const uint32_t at = (uint32_t)(stage.at * parts::TILE);
             const uint32_t word = base + (uint32_t)(8 * stage.at);
             const int row = f.first + t * KEYS;
             lk_phase_wait(word + parts::K_EMPTY, stage.parity);
-            copy_tile<D>(base + parts::K_AT + at, &maps.k, row, f.kv_plane, word + parts::K_FULL);
+            lk_phase_expect(word + parts::K_FULL, parts::TILE);
+            lk_wide_copy<D, KEYS>(base + parts::K_AT + at, &maps.k, row, kv_plane,
+                                  word + parts::K_FULL);
             lk_phase_wait(word + parts::V_EMPTY, stage.parity);
-            copy_tile<D>(base + parts::V_AT + at, &maps.v, row, f.kv_plane, word + parts::V_FULL);
+            lk_phase_expect(word + parts::V_FULL, parts::TILE);
+            lk_wide_copy<D, KEYS>(base + parts::V_AT + at, &maps.v, row, kv_plane,
+                                  word + parts::V_FULL);
             lk_stage_next<parts::STAGES>(&stage);
         }
     }
 }
 
 /* ---- the multiplying warpgroups ---- */
-
-LK_DEVICE void arrive_for_warp(uint32_t word)
-{
-    if (threadIdx.x % 32 == 0)
-        lk_phase_arrive(word);
-}
-
-/* Issue s = q k^T, q's rows from `row` on. */
-template <int D> LK_DEVICE void issue_scores(float (*s)[4], uint32_t q, uint32_t row, uint32_t k)
-{
-    LK_UNROLL
-    for (int i = 0; i < D / 16; i++)
-        lk_product_shared<KEYS>(s, lk_operand_of_rows(q, QUERIES, row, (uint32_t)i),
-                                lk_operand_of_rows(k, KEYS, 0, (uint32_t)i), i > 0);
-}
-
-/* Issue acc += p v. */
-template <int D> LK_DEVICE void issue_values(float (*acc)[4], const unsigned (*p)[4], uint32_t v)
-{
-    LK_UNROLL
-    for (int i = 0; i < KEYS / 16; i++)
-        lk_product_gather<D>(acc, p[i], lk_operand_of_columns(v, KEYS, (uint32_t)i));
-}
-
-/* -Inf where a row does not see a key. */
-LK_DEVICE void hide_keys(float (*s)[4], const lk_run *run, int j0)
-{
-    LK_UNROLL
-    for (int r = 0; r < 2; r++) {
-        const uint32_t seen = lk_columns_seen(run[r].first, run[r].end, j0, (int)threadIdx.x % 4);
-        LK_UNROLL
-        for (int i = 0; i < KEYS / 8; i++)
-            LK_UNROLL
-        for (int e = 0; e < 2; e++)
-            if (!(seen >> (2 * i + e) & 1))
-                s[i][2 * r + e] = -INFINITY;
-    }
-}
 
 /* Scores become weights; keep: what earlier sums are worth now.  scale turns a product into a power
  * of two.  MASKED: a row may have seen nothing yet. */
@@ -188,22 +127,15 @@ struct forward_rows {
 LK_DEVICE void soften_tile(float (*s)[4], forward_rows *rows, int j0, float *keep)
 {
     if (j0 < rows->own.full_first || j0 + KEYS > rows->own.full_end) {
-        hide_keys(s, rows->run, j0);
+        lk_wide_hide<KEYS>(s, rows->run, j0, -INFINITY);
         soften<1>(s, rows->scale, rows->most, rows->sum, keep);
     } else
         soften<0>(s, rows->scale, rows->most, rows->sum, keep);
 }
 
-LK_DEVICE void pack_weights(unsigned (*p)[4], const float (*s)[4])
-{
-    LK_UNROLL
-    for (int i = 0; i < KEYS / 16; i++)
-        lk_sums_to_a(p[i], s, i);
-}
-
 /* f.n > 0 tiles of keys: rows' sums, and acc. */
 template <int D>
-LK_DEVICE void multiply_tiles(const forward_tile &f, uint32_t base, int group, lk_stage *stage,
+LK_DEVICE void multiply_tiles(const lk_wide_tile &f, uint32_t base, int group, lk_stage *stage,
                               forward_rows *rows, float (*acc)[4])
 {
     typedef forward_parts<D> parts;
@@ -213,16 +145,16 @@ LK_DEVICE void multiply_tiles(const forward_tile &f, uint32_t base, int group, l
     uint32_t word = base + (uint32_t)(8 * stage->at);
     uint32_t v = base + parts::V_AT + (uint32_t)(stage->at * parts::TILE);
     lk_phase_wait(word + parts::K_FULL, stage->parity);
-    lk_turn_wait(TURN + group, 2 * GROUP);
+    lk_turn_wait(TURN + group, 2 * LK_WIDE_GROUP);
     lk_product_begin();
-    issue_scores<D>(s, base, q_row, v - parts::V_AT + parts::K_AT);
+    lk_issue_rows<D, KEYS>(s, base, q_row, v - parts::V_AT + parts::K_AT);
     lk_product_group();
-    lk_turn_give(TURN + 1 - group, 2 * GROUP);
+    lk_turn_give(TURN + 1 - group, 2 * LK_WIDE_GROUP);
     lk_product_wait<0>();
     lk_product_done<KEYS>(s);
-    arrive_for_warp(word + parts::K_EMPTY);
+    lk_wide_arrive(word + parts::K_EMPTY);
     soften_tile(s, rows, f.first, keep);
-    pack_weights(p, s);
+    lk_wide_pack<KEYS>(p, s);
     for (int t = 1; t < f.n; t++) {
         const uint32_t v_before = v, word_before = word;
         const unsigned parity_before = stage->parity;
@@ -230,37 +162,37 @@ LK_DEVICE void multiply_tiles(const forward_tile &f, uint32_t base, int group, l
         word = base + (uint32_t)(8 * stage->at);
         v = base + parts::V_AT + (uint32_t)(stage->at * parts::TILE);
         lk_phase_wait(word + parts::K_FULL, stage->parity);
-        lk_turn_wait(TURN + group, 2 * GROUP);
+        lk_turn_wait(TURN + group, 2 * LK_WIDE_GROUP);
         lk_product_begin();
-        issue_scores<D>(s, base, q_row, v - parts::V_AT + parts::K_AT);
+        lk_issue_rows<D, KEYS>(s, base, q_row, v - parts::V_AT + parts::K_AT);
         lk_product_group();
         lk_phase_wait(word_before + parts::V_FULL, parity_before);
         lk_product_begin();
-        issue_values<D>(acc, p, v_before);
+        lk_issue_columns<D, KEYS>(acc, p, v_before);
         lk_product_group();
-        lk_turn_give(TURN + 1 - group, 2 * GROUP);
+        lk_turn_give(TURN + 1 - group, 2 * LK_WIDE_GROUP);
         lk_product_wait<1>();
         lk_product_done<KEYS>(s);
-        arrive_for_warp(word + parts::K_EMPTY);
+        lk_wide_arrive(word + parts::K_EMPTY);
         soften_tile(s, rows, f.first + t * KEYS, keep);
         lk_product_wait<0>();
         lk_product_done<D>(acc);
-        arrive_for_warp(word_before + parts::V_EMPTY);
+        lk_wide_arrive(word_before + parts::V_EMPTY);
         LK_UNROLL
         for (int i = 0; i < D / 8; i++)
             LK_UNROLL
         for (int e = 0; e < 4; e++)
             acc[i][e] *= keep[e / 2];
-        pack_weights(p, s);
+        lk_wide_pack<KEYS>(p, s);
     }
-    arrive_for_warp(base + parts::Q_EMPTY);
+    lk_wide_arrive(base + parts::Q_EMPTY);
     lk_phase_wait(word + parts::V_FULL, stage->parity);
     lk_product_begin();
-    issue_values<D>(acc, p, v);
+    lk_issue_columns<D, KEYS>(acc, p, v);
     lk_product_group();
     lk_product_wait<0>();
     lk_product_done<D>(acc);
-    arrive_for_warp(word + parts::V_EMPTY);
+    lk_wide_arrive(word + parts::V_EMPTY);
     lk_stage_next<parts::STAGES>(stage);
 }
 
@@ -268,22 +200,21 @@ template <int D>
 LK_DEVICE void multiply_all(const lk_attend_args<lk_bf16> &a, uint32_t base, int64_t items)
 {
     typedef forward_parts<D> parts;
-    const int group = (int)threadIdx.x / GROUP - 1;
-    const int in_group = (int)threadIdx.x % GROUP / 32 * 16;
+    const int group = (int)threadIdx.x / LK_WIDE_GROUP - 1;
     lk_stage stage = {0, 0};
     unsigned q_parity = 0;
     if (group == 1)
-        lk_turn_give(TURN, 2 * GROUP); /* the first turn is the other's */
+        lk_turn_give(TURN, 2 * LK_WIDE_GROUP); /* the first turn is the other's */
     for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-        const forward_tile f = forward_tile_of(a, item);
-        const int64_t own_row = f.row0 + group * 64, warp_row = own_row + in_group;
+        const lk_wide_tile f = tile_of(a, item);
+        const int64_t own_row = f.row0 + group * 64, warp_row = own_row + lk_wide_warp_row();
         forward_rows rows = {};
         float acc[D / 8][4] = {};
         rows.own = lk_tile_of(a, f.b, own_row, 64, a.n, 0, a.m);
         rows.scale = a.scale * LK_LOG2_E;
         LK_UNROLL
         for (int r = 0; r < 2; r++) {
-            const int64_t row = warp_row + threadIdx.x % 32 / 4 + 8 * r;
+            const int64_t row = warp_row + lk_wide_thread_row() + 8 * r;
             rows.run[r] = lk_run_of(a, f.b, row, a.n, 0, a.m);
             rows.most[r] = -INFINITY;
         }
@@ -301,7 +232,7 @@ LK_DEVICE void multiply_all(const lk_attend_args<lk_bf16> &a, uint32_t base, int
 /* ---- together ---- */
 
 template <int D>
-__global__ void __launch_bounds__(3 * GROUP, 1)
+__global__ void __launch_bounds__(LK_WIDE_THREADS, 1)
     attention_hopper_kernel(lk_attend_args<lk_bf16> a, const __grid_constant__ forward_maps maps,
                             int64_t items)
 {
@@ -314,17 +245,17 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
         lk_map_fetch(&maps.k);
         lk_map_fetch(&maps.v);
         lk_phase_init(base + parts::Q_FULL, 1);
-        lk_phase_init(base + parts::Q_EMPTY, CONSUMER_WARPS);
+        lk_phase_init(base + parts::Q_EMPTY, LK_WIDE_WARPS);
         for (uint32_t i = 0; i < 8 * parts::STAGES; i += 8) {
             lk_phase_init(base + parts::K_FULL + i, 1);
-            lk_phase_init(base + parts::K_EMPTY + i, CONSUMER_WARPS);
+            lk_phase_init(base + parts::K_EMPTY + i, LK_WIDE_WARPS);
             lk_phase_init(base + parts::V_FULL + i, 1);
-            lk_phase_init(base + parts::V_EMPTY + i, CONSUMER_WARPS);
+            lk_phase_init(base + parts::V_EMPTY + i, LK_WIDE_WARPS);
         }
         lk_phase_inits_done();
     }
     __syncthreads();
-    if (threadIdx.x < GROUP) {
+    if (threadIdx.x < LK_WIDE_GROUP) {
         lk_registers_keep<24>();
         if (threadIdx.x == 0)
             copy_all<D>(a, maps, base, items);
@@ -359,7 +290,7 @@ void LK_CUDA(attend_hopper_use)(int use)
 int LK_CUDA(attend_hopper_may)(const lk_call *c)
 {
     const lk_attention_sizes s = lk_attention_sizes_of(c);
-    const int64_t tiles = (s.n + QUERIES - 1) / QUERIES * s.n_batch * s.heads;
+    const int64_t tiles = (s.n + LK_WIDE_ROWS - 1) / LK_WIDE_ROWS * s.n_batch * s.heads;
     const int fits = c->in[0].dtype == LK_BF16 && (s.d == 64 || s.d == 128) && s.m > 0 && s.n > 0 &&
                      !lk_has(c, LK_ATTENTION_SLOPE) &&
                      (!lk_has(c, LK_ATTENTION_PLAN) || s.plan_rows == s.n + s.m);
@@ -379,15 +310,15 @@ lk_status LK_CUDA(attend_judge)(const lk_attend_args<lk_bf16> *a, int64_t n_batc
 template <int D>
 static lk_status launch(const lk_attend_args<lk_bf16> &a, int64_t n_batch, lk_cuda_stream stream)
 {
-    const int64_t items = (a.n + QUERIES - 1) / QUERIES * n_batch * a.heads;
+    const int64_t items = (a.n + LK_WIDE_ROWS - 1) / LK_WIDE_ROWS * n_batch * a.heads;
     const int64_t places = LK_CUDA(hopper_places)();
     lk_status st = LK_OK;
     forward_maps maps;
-    LK_TRY(LK_CUDA(tensor_map)(&maps.q, a.q, D, a.n, n_batch * a.heads, QUERIES));
+    LK_TRY(LK_CUDA(tensor_map)(&maps.q, a.q, D, a.n, n_batch * a.heads, LK_WIDE_ROWS));
     LK_TRY(LK_CUDA(tensor_map)(&maps.k, a.k, D, a.m, n_batch * a.kv_heads, KEYS));
     LK_TRY(LK_CUDA(tensor_map)(&maps.v, a.v, D, a.m, n_batch * a.kv_heads, KEYS));
     LK_TRY(LK_LAUNCH_TILES(attention_hopper_kernel<D>, (unsigned)(items < places ? items : places),
-                           3 * GROUP, forward_parts<D>::BYTES, stream, a, maps, items));
+                           LK_WIDE_THREADS, forward_parts<D>::BYTES, stream, a, maps, items));
 done:
     return st;
 }

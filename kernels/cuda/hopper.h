@@ -7,13 +7,13 @@
  *             the phase ends and the next begins with the same number.  lk_phase_wait(word, p)
  *             returns when a phase of parity p has ended: the first phase has parity 0, and a wait
  *             for parity 1 before any has ended returns at once.
- *   copy      a box of `rows` rows and 64 columns of a tensor map, laid out by hopper_layout.h;
- *             rows that are not there arrive as zeros and count.
+ *   copy      a box of rows and 64 columns of a tensor map, laid out by hopper_layout.h, whose rows
+ *             that are not there arrive as zeros and count; or bytes as they are.
  *   product   d[64][N] (+)= a b over 16 columns, issued by the 128 threads of a warpgroup, bf16
  *             with f32 sums; neither registers nor tiles it uses may be touched before the wait.
  *   turn      named barriers: lk_turn_wait waits for `threads` threads to come or give.
  *
- * Source       PTX ISA 9.0: mbarrier, cp.async.bulk.tensor, wgmma, setmaxnreg, bar.
+ * Source       PTX ISA 9.0: mbarrier, cp.async.bulk, wgmma, setmaxnreg, bar.
  */
 #ifndef LK_CUDA_HOPPER_H
 #define LK_CUDA_HOPPER_H
@@ -99,6 +99,26 @@ LK_DEVICE void lk_map_copy(uint32_t to, const lk_tensor_map *map, int col, int r
                  "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
                  "l"(map), "r"(col), "r"(row), "r"(plane), "r"(word)
                  : "memory");
+}
+
+/* Bytes, a multiple of 16, between places aligned to 16. */
+LK_DEVICE void lk_bytes_copy(uint32_t to, const void *from, unsigned bytes, uint32_t word)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], "
+                 "%2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(word)
+                 : "memory");
+}
+
+/* Four floats that a copy brought. */
+LK_DEVICE float4 lk_shared_four(uint32_t address)
+{
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "r"(address)
+                 : "memory");
+    return x;
 }
 
 template <int N> LK_DEVICE void lk_registers_keep()

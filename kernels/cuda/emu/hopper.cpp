@@ -20,8 +20,9 @@ struct phase {
     unsigned ended; /* phases so far */
 };
 struct flight {
-    uint32_t to;
-    const lk_tensor_map *map;
+    uint32_t to, bytes;
+    const void *from; /* as they are; NULL: by the map */
+    lk_tensor_map map;
     int col, row, plane;
     unsigned by;
 };
@@ -96,34 +97,52 @@ void phase_wait(uint32_t word, unsigned parity, const char *site)
     seen[now.id][a.by] = phases[a.by].ended;
 }
 
+static void start(const flight &f, uint32_t align)
+{
+    if (n_flights == MOST_FLIGHTS || f.to % align || f.bytes % WORD || f.to + f.bytes > SHARED)
+        fail("copies %u bytes to %u, the %uth copy under way", f.bytes, f.to, n_flights);
+    for (uint32_t i = f.to / WORD; i < (f.to + f.bytes) / WORD; i++) {
+        if (pieces[i].serial == now.serial && pieces[i].arriving)
+            fail("copies to %u, where another copy is on its way to", f.to);
+        pieces[i] = {now.serial, true, f.by, 0};
+    }
+    flights[n_flights++] = f;
+}
+
 void box_copy(uint32_t to, const lk_tensor_map *map, int col, int row, int plane, uint32_t word)
 {
-    const unsigned by = phase_of(word);
     const uint32_t bytes = (uint32_t)map->box_rows * LK_PANEL_ROW_BYTES;
-    if (n_flights == MOST_FLIGHTS || to % LK_PANEL_ALIGN || to + bytes > SHARED)
-        fail("copies to %u, the %uth copy under way", to, n_flights);
-    for (uint32_t i = to / WORD; i < (to + bytes) / WORD; i++) {
-        if (pieces[i].serial == now.serial && pieces[i].arriving)
-            fail("copies to %u, where another copy is on its way to", to);
-        pieces[i] = {now.serial, true, by, 0};
-    }
-    flights[n_flights++] = {to, map, col, row, plane, by};
+    start({to, bytes, nullptr, *map, col, row, plane, phase_of(word)}, LK_PANEL_ALIGN);
+}
+
+void bytes_copy(uint32_t to, const void *from, uint32_t bytes, uint32_t word)
+{
+    start({to, bytes, from, {}, 0, 0, 0, phase_of(word)}, WORD);
+}
+
+static void arrive_box(const flight &f)
+{
+    for (int r = 0; r < f.map.box_rows; r++)
+        for (int c = 0; c < LK_PANEL; c++) {
+            const uint32_t at =
+                f.to + lk_panel_at((uint32_t)f.map.box_rows, (uint32_t)r, (uint32_t)c);
+            const int64_t row = f.row + r, col = f.col + c;
+            const bool there = row < f.map.rows && col < f.map.d;
+            memory[at / 2] =
+                there ? f.map.base[(f.plane * f.map.rows + row) * f.map.d + col] : (lk_bf16)0;
+        }
 }
 
 static void arrive(const flight &f)
 {
     phase *p = &phases[f.by];
-    for (int r = 0; r < f.map->box_rows; r++)
-        for (int c = 0; c < LK_PANEL; c++) {
-            const uint32_t at =
-                f.to + lk_panel_at((uint32_t)f.map->box_rows, (uint32_t)r, (uint32_t)c);
-            const int64_t row = f.row + r, col = f.col + c;
-            const bool there = row < f.map->rows && col < f.map->d;
-            memory[at / 2] =
-                there ? f.map->base[(f.plane * f.map->rows + row) * f.map->d + col] : (lk_bf16)0;
-            pieces[at / WORD] = {now.serial, false, f.by, p->ended};
-        }
-    p->bytes -= f.map->box_rows * LK_PANEL_ROW_BYTES;
+    if (f.from)
+        memcpy((char *)memory + f.to, f.from, f.bytes);
+    else
+        arrive_box(f);
+    for (uint32_t i = f.to / WORD; i < (f.to + f.bytes) / WORD; i++)
+        pieces[i] = {now.serial, false, f.by, p->ended};
+    p->bytes -= f.bytes;
     end_if_complete(p);
 }
 
@@ -141,16 +160,29 @@ bool land_copy(bool last)
     return true;
 }
 
-lk_bf16 shared_number(uint32_t address)
+static void reading(uint32_t address, uint32_t bytes)
 {
     const piece *p = &pieces[address / WORD];
-    if (address + 2 > SHARED || p->serial != now.serial)
-        fail("multiplies shared memory at %u that nothing was copied to", address);
+    if (address % bytes || address + bytes > SHARED || p->serial != now.serial)
+        fail("reads shared memory at %u that nothing was copied to", address);
     if (p->arriving)
-        fail("multiplies shared memory at %u that a copy is still on its way to", address);
+        fail("reads shared memory at %u that a copy is still on its way to", address);
     if (seen[now.id][p->by] <= p->when)
-        fail("multiplies shared memory at %u without having waited for its copy", address);
+        fail("reads shared memory at %u without having waited for its copy", address);
+}
+
+lk_bf16 shared_number(uint32_t address)
+{
+    reading(address, sizeof(lk_bf16));
     return memory[address / 2];
+}
+
+float4 shared_four(uint32_t address)
+{
+    float4 x;
+    reading(address, sizeof x);
+    memcpy(&x, (const char *)memory + address, sizeof x);
+    return x;
 }
 
 products *my_products()

@@ -4,7 +4,8 @@
  * it, a product is computed when its group is waited for, with the registers and tiles of that
  * moment.  So a missing wait shows as a read of what has not arrived, or as wrong numbers:
  *
- *   - a product reads only bytes that have arrived, by a phase whose end its thread has seen;
+ *   - a product or a thread reads only bytes that have arrived, by a phase whose end the thread has
+ *     seen;
  *   - a copy may not go where another is still on its way to;
  *   - products need lk_product_begin after the last wait, and end before the block does, as do
  *     copies.
@@ -29,6 +30,8 @@ namespace emu
 void phase_init(uint32_t word, unsigned arrivals);
 void phase_arrive(uint32_t word, unsigned bytes);
 void phase_wait(uint32_t word, unsigned parity, const char *site);
+void bytes_copy(uint32_t to, const void *from, uint32_t bytes, uint32_t word);
+float4 shared_four(uint32_t address);
 void box_copy(uint32_t to, const lk_tensor_map *map, int col, int row, int plane, uint32_t word);
 lk_bf16 shared_number(uint32_t address); /* read by a product of the running thread */
 
@@ -112,6 +115,8 @@ LK_DEVICE uint32_t lk_shared_start()
 #define lk_phase_wait(word, parity)   emu::phase_wait((word), (parity), LK_EMU_SITE)
 #define lk_map_fetch(map)             ((void)(map))
 #define lk_map_copy(...)              emu::box_copy(__VA_ARGS__)
+#define lk_bytes_copy(...)            emu::bytes_copy(__VA_ARGS__)
+#define lk_shared_four(address)       emu::shared_four(address)
 #define lk_turn_wait(id, threads)     emu::turn_wait((id), (threads), LK_EMU_SITE)
 #define lk_turn_give(id, threads)     emu::turn_give((id), (threads))
 
