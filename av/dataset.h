@@ -72,7 +72,8 @@ void lk_shard_close(lk_shard **s);                 /* without finish: the .part 
 
 typedef struct lk_dataset lk_dataset;
 
-/* Files, and folders whose *.h5 are taken in the order of their names; all of one format.
+/* Files, and folders whose *.h5 are taken in the order of their names.  All pictures are of one
+ * size, all sounds of one rate; a file may lack either.
  * LK_E_EMPTY when there is no clip. */
 LK_CHECKED lk_status lk_dataset_open(lk_dataset **d, const char *const *paths, int64_t n_paths);
 void lk_dataset_close(lk_dataset **d);

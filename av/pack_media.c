@@ -2,14 +2,13 @@
  *
  * Piece k owns [start + k L, start + (k + 1) L) of the file's timeline, start being the earlier of
  * the two streams.  It is complete when both streams have passed its end, so memory holds what one
- * stream runs ahead of the other.  Sound is resampled from its first sample on, which keeps its
- * times; where the timeline was re-anchored, silence fills a gap and an overlap is dropped.
+ * stream runs ahead of the other.
  */
 #include "av/media.h"
 #include "av/pack.h"
+#include "av/sound_in.h"
 #include "av/worlds_clip.h"
 #include "kernels/mem.h"
-#include "kernels/resample.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -32,10 +31,8 @@ typedef struct cutter {
     uint8_t *frames;
     lk_flick picture_end; /* of the last frame there was */
     /* samples held, interleaved; the first of them is number `sample` of the resampled sound */
-    lk_resampler *resampler[2];
-    bool has_sound;
-    lk_flick sound_start;
-    int64_t sample, n_samples, n_in;
+    lk_sound_in *sound;
+    int64_t sample, n_samples;
     size_t pcm_room;
     int16_t *pcm;
 } cutter;
@@ -103,7 +100,8 @@ static lk_status add_piece(cutter *c, lk_flick from, lk_flick to, int64_t n_fram
         c->spans[i].end -= from;
     }
     const lk_flick first =
-        n_samples > 0 ? c->sound_start + lk_flick_from_samples(c->sample + skip, rate) : from;
+        n_samples > 0 ? lk_sound_in_start(c->sound) + lk_flick_from_samples(c->sample + skip, rate)
+                      : from;
     LK_TRY(
         lk_shard_add(c->shard, &(lk_dataset_clip){.name = name,
                                                   .caption = c->caption,
@@ -125,11 +123,12 @@ done:
 /* Number of held samples before time t. */
 static int64_t samples_before(const cutter *c, lk_flick t)
 {
-    if (!c->has_sound || c->o->format.rate_hz == 0)
+    const lk_flick start = c->sound ? lk_sound_in_start(c->sound) : LK_FLICK_NONE;
+    if (start == LK_FLICK_NONE)
         return 0;
     const lk_flick step = LK_FLICKS_PER_S / c->o->format.rate_hz;
-    const int64_t number = (t - c->sound_start + step - 1) / step - c->sample;
-    return number < 0 || t <= c->sound_start ? 0 : number < c->n_samples ? number : c->n_samples;
+    const int64_t number = (t - lk_sound_in_start(c->sound) + step - 1) / step - c->sample;
+    return number < 0 || t <= start ? 0 : number < c->n_samples ? number : c->n_samples;
 }
 
 /* Emit the piece that ends at `to` and let go of what it owned. */
@@ -179,89 +178,18 @@ done:
     return st;
 }
 
-/* n resampled samples of each channel. */
-static lk_status keep(cutter *c, const float *const channel[2], int64_t n)
+static lk_status take_sound(cutter *c, const float *sound, int64_t n)
 {
     lk_status st = LK_OK;
     const int channels = c->o->format.n_channels;
     LK_TRY(LK_GROW(&c->pcm, &c->pcm_room, (size_t)((c->n_samples + n) * channels) + 1));
-    for (int64_t i = 0; i < n; i++) {
-        for (int k = 0; k < channels; k++) {
-            const float y = channel[k][i] * 32768;
-            c->pcm[(c->n_samples + i) * channels + k] = (int16_t)lrintf(!(y > -32768) ? -32768
-                                                                        : y > 32767   ? 32767
-                                                                                      : y);
-        }
+    for (int64_t i = 0; i < n * channels; i++) {
+        const float y = sound[i] * 32768;
+        c->pcm[c->n_samples * channels + i] = (int16_t)lrintf(!(y > -32768) ? -32768
+                                                              : y > 32767   ? 32767
+                                                                            : y);
     }
     c->n_samples += n;
-done:
-    return st;
-}
-
-/* n samples at the file's rate; in[k] NULL: silence. */
-static lk_status resample(cutter *c, const float *const in[2], int64_t n)
-{
-    lk_status st = LK_OK;
-    const float *out[2] = {NULL, NULL};
-    int64_t got = 0;
-    for (int k = 0; k < c->o->format.n_channels; k++)
-        LK_TRY(lk_resampler_push(c->resampler[k], in[k], n, &out[k], &got));
-    c->n_in += n;
-    LK_TRY(keep(c, out, got));
-done:
-    return st;
-}
-
-/* Mono out of any number of channels is their mean; stereo out of mono is twice the same. */
-static lk_status mix(cutter *c, const lk_pcm_view *v, int64_t skip, float *mono)
-{
-    const int64_t n = v->n_samples - skip;
-    const float *in[2] = {v->channel[0] + skip, v->channel[v->n_channels > 1 ? 1 : 0] + skip};
-    if (c->o->format.n_channels == 1 && v->n_channels > 1) {
-        for (int64_t i = 0; i < n; i++) {
-            float sum = 0;
-            for (int k = 0; k < v->n_channels; k++)
-                sum += v->channel[k][skip + i];
-            mono[i] = sum / (float)v->n_channels;
-        }
-        in[0] = mono;
-    }
-    return resample(c, in, n);
-}
-
-static lk_status take_sound(cutter *c, const lk_pcm_view *v)
-{
-    lk_status st = LK_OK;
-    float *mono = NULL;
-    if (!c->has_sound) {
-        for (int k = 0; k < c->o->format.n_channels; k++)
-            LK_TRY(lk_resampler_create(&c->resampler[k], v->rate_hz, c->o->format.rate_hz));
-        c->has_sound = true;
-        c->sound_start = v->span.start;
-    }
-    const int64_t place = lk_samples_from_flick(v->span.start - c->sound_start, v->rate_hz);
-    const int64_t gap = v->gap ? place - c->n_in : 0;
-    if (gap > 0)
-        LK_TRY(resample(c, (const float *const[2]){NULL, NULL}, gap));
-    if (-gap < v->n_samples) {
-        LK_TRY(LK_NEW_ARRAY(&mono, v->n_samples));
-        LK_TRY(mix(c, v, gap < 0 ? -gap : 0, mono));
-    }
-done:
-    lk_free(mono);
-    return st;
-}
-
-static lk_status end_sound(cutter *c)
-{
-    lk_status st = LK_OK;
-    const float *out[2] = {NULL, NULL};
-    int64_t got = 0;
-    if (!c->has_sound)
-        goto done;
-    for (int k = 0; k < c->o->format.n_channels; k++)
-        LK_TRY(lk_resampler_flush(c->resampler[k], &out[k], &got));
-    LK_TRY(keep(c, out, got));
 done:
     return st;
 }
@@ -272,9 +200,10 @@ static lk_flick reached(const cutter *c)
     lk_flick t = c->o->format.width > 0 ? c->picture_end : INT64_MAX;
     if (c->o->format.rate_hz > 0) {
         const lk_flick sound =
-            c->has_sound ? c->sound_start +
-                               lk_flick_from_samples(c->sample + c->n_samples, c->o->format.rate_hz)
-                         : c->start;
+            lk_sound_in_start(c->sound) != LK_FLICK_NONE
+                ? lk_sound_in_start(c->sound) +
+                      lk_flick_from_samples(c->sample + c->n_samples, c->o->format.rate_hz)
+                : c->start;
         t = sound < t ? sound : t;
     }
     return t;
@@ -284,6 +213,8 @@ static lk_status read_all(cutter *c)
 {
     lk_status st = LK_OK;
     lk_media_item item = {.kind = LK_MEDIA_PCM};
+    const float *sound = NULL;
+    int64_t n = 0;
     bool begun = false;
     while (item.kind != LK_MEDIA_END) {
         LK_REQUIRE(!c->o->stop || !*c->o->stop, LK_E_INTERRUPTED, "stopped in '%s'", c->path);
@@ -294,15 +225,20 @@ static lk_status read_all(cutter *c)
             item.kind == LK_MEDIA_FRAME ? item.frame.span.start : item.pcm.span.start;
         c->start = !begun || (c->piece == 0 && t < c->start) ? t : c->start;
         begun = true;
-        if (item.kind == LK_MEDIA_FRAME)
+        if (item.kind == LK_MEDIA_FRAME) {
             LK_TRY(take_frame(c, &item.frame));
-        else
-            LK_TRY(take_sound(c, &item.pcm));
+        } else {
+            LK_TRY(lk_sound_in_push(c->sound, &item.pcm, &sound, &n));
+            LK_TRY(take_sound(c, sound, n));
+        }
         while (c->n_frames + c->n_samples > 0 &&
                reached(c) >= c->start + (c->piece + 1) * c->length)
             LK_TRY(cut(c, c->start + (c->piece + 1) * c->length));
     }
-    LK_TRY(end_sound(c));
+    if (c->sound) {
+        LK_TRY(lk_sound_in_flush(c->sound, &sound, &n));
+        LK_TRY(take_sound(c, sound, n));
+    }
     while (c->n_frames + c->n_samples > 0)
         LK_TRY(cut(c, c->start + (c->piece + 1) * c->length));
 done:
@@ -346,13 +282,14 @@ lk_status lk_pack_media(lk_shard *shard, const char *path, const lk_pack_options
                path);
     LK_REQUIRE(o->format.rate_hz == 0 || info->audio.present, LK_E_FORMAT, "'%s' has no sound",
                path);
+    if (o->format.rate_hz > 0)
+        LK_TRY(lk_sound_in_new(&c.sound, o->format.rate_hz, o->format.n_channels));
     LK_TRY(read_all(&c));
 done:
     *n_clips = c.n_clips;
     lk_media_close(&c.media);
     lk_picture_fitter_free(&c.fitter);
-    lk_resampler_free(&c.resampler[0]);
-    lk_resampler_free(&c.resampler[1]);
+    lk_sound_in_free(&c.sound);
     json_decref(c.truth);
     lk_free(c.spans);
     lk_free(c.frames);

@@ -157,13 +157,37 @@ static void other_formats_do_not_mix(void **state)
     CHECK_OK(lk_shard_finish(s));
     lk_shard_close(&s);
     const char *whole = folder, *empty = path_of("1.h5"), *none = path_of("2.h5");
-    CHECK_FAILS(lk_dataset_open(&d, &whole, 1), LK_E_FORMAT);
+    CHECK_FAILS(lk_dataset_open(&d, &whole, 1), LK_E_FORMAT); /* 16 kHz and 8 */
     CHECK_FAILS(lk_dataset_open(&d, &empty, 1), LK_E_EMPTY);
     CHECK_FAILS(lk_dataset_open(&d, &none, 1), LK_E_IO);
     unlink(path_of("1.h5"));
     CHECK_FAILS(lk_shard_create(&s, path_of("no/such/0.h5"), &(lk_shard_options){.format = format}),
                 LK_E_IO);
     CHECK_FAILS(lk_shard_create(&s, path_of("0.h5"), &(lk_shard_options){.compress = 1}), LK_E_ARG);
+}
+
+static void pictures_and_sounds_may_lie_apart(void **state)
+{
+    (void)state;
+    lk_shard *s = NULL;
+    lk_dataset *d = NULL;
+    made m;
+    lk_dataset_clip c = make(&m, 0);
+    c.n_samples = 0;
+    CHECK_OK(write_shard(path_of("0.h5"), 0, 1));
+    CHECK_OK(lk_shard_create(&s, path_of("1.h5"),
+                             &(lk_shard_options){.format = {WIDTH, HEIGHT, 0, 0}}));
+    CHECK_OK(lk_shard_add(s, &c));
+    CHECK_OK(lk_shard_finish(s));
+    lk_shard_close(&s);
+    const char *whole = folder;
+    CHECK_OK(lk_dataset_open(&d, &whole, 1));
+    assert_int_equal(lk_dataset_get_format(d).rate_hz, 16000);
+    assert_int_equal(lk_dataset_get_clip(d, 1).n_samples, 0);
+    assert_int_equal(lk_dataset_get_clip(d, 1).n_frames, FRAMES);
+    CHECK_OK(lk_dataset_check(d, 1));
+    lk_dataset_close(&d);
+    unlink(path_of("1.h5"));
 }
 
 /* Bytes of the file changed, or its end cut off. */
@@ -232,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out),
         cmocka_unit_test(other_formats_do_not_mix),
+        cmocka_unit_test(pictures_and_sounds_may_lie_apart),
         cmocka_unit_test(damage_is_named),
         cmocka_unit_test(every_allocation_may_fail),
     };

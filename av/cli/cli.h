@@ -27,16 +27,20 @@ typedef struct lk_command {
 
 int lk_cmd_compare(int argc, char **argv);
 int lk_cmd_convert(int argc, char **argv);
+int lk_cmd_decode(int argc, char **argv);
 int lk_cmd_doctor(int argc, char **argv);
+int lk_cmd_encode(int argc, char **argv);
 int lk_cmd_events(int argc, char **argv);
 int lk_cmd_pack(int argc, char **argv);
 int lk_cmd_probe(int argc, char **argv);
 int lk_cmd_report(int argc, char **argv);
 int lk_cmd_score(int argc, char **argv);
 int lk_cmd_bench(int argc, char **argv);
+int lk_cmd_fidelity(int argc, char **argv);
 int lk_cmd_fix(int argc, char **argv);
 int lk_cmd_stress(int argc, char **argv);
 int lk_cmd_sync(int argc, char **argv);
+int lk_cmd_train(int argc, char **argv);
 int lk_cmd_worlds(int argc, char **argv);
 
 /* Print the recorded failure as one sentence on stderr and map it to an exit code. */

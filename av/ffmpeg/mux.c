@@ -275,7 +275,8 @@ lk_status lk_wr_layout(lk_writer *w, bool final)
         av_packet_free(&w->held[i]);
     }
     w->n_held = 0;
-    LK_TRY(lk_wr_audio_pump(w));
+    if (w->has_audio)
+        LK_TRY(lk_wr_audio_pump(w));
 done:
     return st;
 }

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOST_ROWS   (INT64_C(1) << 40)
 #define MOST_CLIPS  (INT64_C(1) << 24)
 #define MOST_EVENTS (INT64_C(1) << 28)
 
@@ -31,6 +30,7 @@ struct lk_dataset {
     size_t room;
     shard *shard;
     int64_t n_clips;
+    lk_dataset_format format;
     int64_t *first; /* [n_shards]: number of the first clip */
 };
 
@@ -41,17 +41,6 @@ static lk_status damaged(const shard *s, const char *what)
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-/* Sizes of an array that is there with that rank; 0 else. */
-static int sizes_of(hid_t file, const char *name, int rank, hsize_t *dims)
-{
-    int found = 0;
-    H5T_class_t class;
-    size_t bytes;
-    return H5LTpath_valid(file, name, 1) > 0 && H5LTget_dataset_ndims(file, name, &found) >= 0 &&
-           found == rank && H5LTget_dataset_info(file, name, dims, &class, &bytes) >= 0 &&
-           dims[0] < (hsize_t)MOST_ROWS;
-}
-
 /* Column `name` of a table with n rows into 8-byte fields `stride` bytes apart. */
 static lk_status get_column(const shard *s, const char *name, hid_t type, int64_t n, void *first,
                             size_t stride)
@@ -59,7 +48,7 @@ static lk_status get_column(const shard *s, const char *name, hid_t type, int64_
     lk_status st = LK_OK;
     hsize_t dims[1];
     char *values = NULL;
-    if (!sizes_of(s->file, name, 1, dims) || (int64_t)dims[0] != n)
+    if (!lk_hdf5_sizes(s->file, name, 1, dims) || (int64_t)dims[0] != n)
         LK_TRY(damaged(s, name));
     LK_TRY(LK_NEW_ARRAY(&values, (size_t)n * 8 + 1));
     if (n > 0 && H5LTread_dataset(s->file, name, type, values) < 0)
@@ -81,7 +70,7 @@ static lk_status get_texts(const shard *s, const char *name, int64_t n, char ***
     char *all = NULL;
     hid_t set = H5I_INVALID_HID, type = H5I_INVALID_HID;
     LK_TRY(LK_NEW_ARRAY(text, n + 1));
-    if (sizes_of(s->file, name, 1, dims) && (int64_t)dims[0] == n) {
+    if (lk_hdf5_sizes(s->file, name, 1, dims) && (int64_t)dims[0] == n) {
         set = H5Dopen2(s->file, name, H5P_DEFAULT);
         type = H5Dget_type(set);
     }
@@ -119,7 +108,7 @@ static lk_status get_events(shard *s)
     hsize_t dims[1];
     char **kind = NULL, **label = NULL;
     const size_t step = sizeof *s->event;
-    if (!sizes_of(s->file, "events/start", 1, dims) || dims[0] > (hsize_t)MOST_EVENTS)
+    if (!lk_hdf5_sizes(s->file, "events/start", 1, dims) || dims[0] > (hsize_t)MOST_EVENTS)
         return damaged(s, "events/start");
     s->n_events = (int64_t)dims[0];
     LK_TRY(LK_NEW_ARRAY(&s->event, s->n_events + 1));
@@ -150,7 +139,7 @@ static lk_status get_clips(shard *s)
     lk_status st = LK_OK;
     hsize_t dims[1];
     char name[64];
-    if (!sizes_of(s->file, "clips/n_frames", 1, dims) || dims[0] > (hsize_t)MOST_CLIPS)
+    if (!lk_hdf5_sizes(s->file, "clips/n_frames", 1, dims) || dims[0] > (hsize_t)MOST_CLIPS)
         return damaged(s, "clips");
     const int64_t n = (int64_t)dims[0];
     LK_TRY(LK_NEW_ARRAY(&s->row, n + 1));
@@ -180,7 +169,7 @@ static lk_status get_arrays(shard *s)
     lk_status st = LK_OK;
     hsize_t dims[4];
     if (H5LTfind_dataset(s->file, "frames") == 1) {
-        if (!sizes_of(s->file, "frames", 4, dims) || dims[3] != 3 || dims[1] == 0 ||
+        if (!lk_hdf5_sizes(s->file, "frames", 4, dims) || dims[3] != 3 || dims[1] == 0 ||
             dims[1] > 8192 || dims[2] == 0 || dims[2] > 8192)
             LK_TRY(damaged(s, "frames"));
         s->n_frames = (int64_t)dims[0];
@@ -189,7 +178,7 @@ static lk_status get_arrays(shard *s)
         s->frames = H5Dopen2(s->file, "frames", H5P_DEFAULT);
     }
     if (H5LTfind_dataset(s->file, "samples") == 1) {
-        if (!sizes_of(s->file, "samples", 2, dims) || dims[1] == 0 || dims[1] > 8 ||
+        if (!lk_hdf5_sizes(s->file, "samples", 2, dims) || dims[1] == 0 || dims[1] > 8 ||
             H5LTget_attribute_int(s->file, "samples", "rate_hz", &s->format.rate_hz) < 0 ||
             s->format.rate_hz <= 0)
             LK_TRY(damaged(s, "samples"));
@@ -302,10 +291,19 @@ done:
     return st;
 }
 
-static int same_format(const lk_dataset_format *a, const lk_dataset_format *b)
+/* Take over what shard s has and the dataset did not have yet; false when they differ. */
+static int join_format(lk_dataset_format *all, const lk_dataset_format *s)
 {
-    return a->width == b->width && a->height == b->height && a->rate_hz == b->rate_hz &&
-           a->n_channels == b->n_channels;
+    if (s->width > 0 && all->width == 0) {
+        all->width = s->width;
+        all->height = s->height;
+    }
+    if (s->rate_hz > 0 && all->rate_hz == 0) {
+        all->rate_hz = s->rate_hz;
+        all->n_channels = s->n_channels;
+    }
+    return (s->width == 0 || (s->width == all->width && s->height == all->height)) &&
+           (s->rate_hz == 0 || (s->rate_hz == all->rate_hz && s->n_channels == all->n_channels));
 }
 
 static lk_status open_all(lk_dataset *d)
@@ -314,9 +312,10 @@ static lk_status open_all(lk_dataset *d)
     lk_hdf5_start();
     for (int64_t i = 0; i < d->n_shards; i++) {
         LK_TRY(open_shard(&d->shard[i]));
-        LK_REQUIRE(same_format(&d->shard[i].format, &d->shard[0].format), LK_E_FORMAT,
-                   "'%s' and '%s' differ in picture size or sample rate; pack them alike",
-                   d->shard[0].path, d->shard[i].path);
+        LK_REQUIRE(join_format(&d->format, &d->shard[i].format), LK_E_FORMAT,
+                   "'%s' differs in picture size or sample rate from files before it; pack them "
+                   "alike",
+                   d->shard[i].path);
         d->first[i] = d->n_clips;
         d->n_clips += d->shard[i].n_clips;
     }
@@ -378,7 +377,7 @@ done:
 
 lk_dataset_format lk_dataset_get_format(const lk_dataset *d)
 {
-    return d->shard[0].format;
+    return d->format;
 }
 
 int64_t lk_dataset_n_clips(const lk_dataset *d)
@@ -421,21 +420,6 @@ const lk_dataset_event *lk_dataset_events(const lk_dataset *d, int64_t i)
     return s->event + s->row[k].first_event;
 }
 
-/* n rows of an array of that rank from row `from` on. */
-static int read_rows(hid_t set, hid_t type, int rank, const hsize_t *row, int64_t from, int64_t n,
-                     void *out)
-{
-    hsize_t at[4] = {(hsize_t)from}, count[4];
-    memcpy(count, row, sizeof count);
-    count[0] = (hsize_t)n;
-    const hid_t space = H5Dget_space(set), memory = H5Screate_simple(rank, count, NULL);
-    const int good = H5Sselect_hyperslab(space, H5S_SELECT_SET, at, NULL, count, NULL) >= 0 &&
-                     H5Dread(set, type, memory, space, H5P_DEFAULT, out) >= 0;
-    H5Sclose(memory);
-    H5Sclose(space);
-    return good;
-}
-
 static int read_spans(const shard *s, int64_t from, int64_t n, lk_span *spans)
 {
     static const char *const names[2] = {"frame_start", "frame_end"};
@@ -444,7 +428,7 @@ static int read_spans(const shard *s, int64_t from, int64_t n, lk_span *spans)
     int good = lk_alloc_((size_t)n, sizeof *column, (void **)&column) == LK_OK;
     for (int k = 0; k < 2 && good; k++) {
         const hid_t set = H5Dopen2(s->file, names[k], H5P_DEFAULT);
-        good = set >= 0 && read_rows(set, H5T_NATIVE_INT64, 1, row, from, n, column);
+        good = set >= 0 && lk_hdf5_read(set, H5T_NATIVE_INT64, 1, row, from, n, column);
         for (int64_t i = 0; i < n && good; i++)
             *(k == 0 ? &spans[i].start : &spans[i].end) = column[i];
         if (set >= 0)
@@ -467,8 +451,8 @@ lk_status lk_dataset_frames(lk_dataset *d, int64_t i, int64_t from, int64_t n, u
     if (n == 0)
         goto done;
     lk_hdf5_lock();
-    const int good = (!rgb || read_rows(s->frames, H5T_NATIVE_UINT8, 4, row,
-                                        s->row[k].first_frame + from, n, rgb)) &&
+    const int good = (!rgb || lk_hdf5_read(s->frames, H5T_NATIVE_UINT8, 4, row,
+                                           s->row[k].first_frame + from, n, rgb)) &&
                      (!spans || read_spans(s, s->row[k].first_frame + from, n, spans));
     lk_hdf5_unlock();
     if (!good)
@@ -482,8 +466,8 @@ static lk_status read_pcm(const shard *s, int64_t k, int64_t from, int64_t n, in
     lk_status st = LK_OK;
     const hsize_t row[4] = {0, (hsize_t)s->format.n_channels};
     lk_hdf5_lock();
-    const int good = n == 0 || read_rows(s->samples, H5T_NATIVE_INT16, 2, row,
-                                         s->row[k].first_sample + from, n, pcm);
+    const int good = n == 0 || lk_hdf5_read(s->samples, H5T_NATIVE_INT16, 2, row,
+                                            s->row[k].first_sample + from, n, pcm);
     lk_hdf5_unlock();
     if (!good)
         LK_TRY(damaged(s, "samples cannot be read"));

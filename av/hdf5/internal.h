@@ -17,6 +17,24 @@ void lk_hdf5_start(void);
 void lk_hdf5_lock(void);
 void lk_hdf5_unlock(void);
 
+/* A new file in the newest form, whose tables of contents carry checksums; < 0 on failure. */
+hid_t lk_hdf5_create(const char *path);
+
+/* An array of `rank` <= 4 dimensions that grows along the first; row[1..] are the other sizes. */
+hid_t lk_hdf5_growing(hid_t file, const char *name, hid_t type, int rank, const hsize_t *row,
+                      hsize_t rows_in_chunk, int compress);
+
+/* Write n rows behind the first `at` of a growing array; false on failure. */
+int lk_hdf5_append(hid_t set, hid_t type, int rank, const hsize_t *row, int64_t at, int64_t n,
+                   const void *data);
+
+/* Sizes of an array that is there with that rank; false else. */
+int lk_hdf5_sizes(hid_t file, const char *name, int rank, hsize_t *dims);
+
+/* n rows of an array of that rank from row `from` on; false on failure. */
+int lk_hdf5_read(hid_t set, hid_t type, int rank, const hsize_t *row, int64_t from, int64_t n,
+                 void *out);
+
 /* The numbers of a clip or an event as they lie in the tables of a shard: one dataset a field. */
 typedef struct lk_clip_row {
     int64_t first_frame, n_frames, first_sample, n_samples, audio_start, first_event, n_events;

@@ -30,24 +30,6 @@ static lk_status trouble(const lk_shard *s, const char *what)
     return LK_FAIL(LK_E_IO, "cannot write %s to '%s' (disk full?)", what, s->part);
 }
 
-/* An array that grows along its first dimension. */
-static hid_t growing(hid_t file, const char *name, hid_t type, int rank, const hsize_t *row,
-                     hsize_t rows_in_chunk, int compress)
-{
-    hsize_t now[4] = {0}, most[4] = {H5S_UNLIMITED}, chunk[4] = {rows_in_chunk};
-    for (int i = 1; i < rank; i++)
-        now[i] = most[i] = chunk[i] = row[i];
-    const hid_t space = H5Screate_simple(rank, now, most);
-    const hid_t how = H5Pcreate(H5P_DATASET_CREATE);
-    hid_t set = H5I_INVALID_HID;
-    if (H5Pset_chunk(how, rank, chunk) >= 0 &&
-        (compress <= 0 || H5Pset_deflate(how, (unsigned)compress) >= 0))
-        set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, how, H5P_DEFAULT);
-    H5Pclose(how);
-    H5Sclose(space);
-    return set;
-}
-
 static lk_status create_arrays(lk_shard *s)
 {
     lk_status st = LK_OK;
@@ -55,27 +37,17 @@ static lk_status create_arrays(lk_shard *s)
     const hsize_t picture[4] = {0, (hsize_t)f->height, (hsize_t)f->width, 3};
     const hsize_t sound[2] = {0, (hsize_t)f->n_channels};
     if (f->width > 0) {
-        s->frames =
-            growing(s->file, "frames", H5T_STD_U8LE, 4, picture, FRAMES_IN_CHUNK, s->o.compress);
+        s->frames = lk_hdf5_growing(s->file, "frames", H5T_STD_U8LE, 4, picture, FRAMES_IN_CHUNK,
+                                    s->o.compress);
         LK_REQUIRE(s->frames >= 0, LK_E_IO, "cannot make '%s': the frames", s->part);
     }
     if (f->rate_hz > 0) {
-        s->samples = growing(s->file, "samples", H5T_STD_I16LE, 2, sound, SAMPLES_IN_CHUNK, 0);
+        s->samples =
+            lk_hdf5_growing(s->file, "samples", H5T_STD_I16LE, 2, sound, SAMPLES_IN_CHUNK, 0);
         LK_REQUIRE(s->samples >= 0, LK_E_IO, "cannot make '%s': the samples", s->part);
     }
 done:
     return st;
-}
-
-/* In the newest form, whose tables of contents carry checksums. */
-static hid_t create_file(const char *path)
-{
-    const hid_t how = H5Pcreate(H5P_FILE_ACCESS);
-    const hid_t file = H5Pset_libver_bounds(how, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0
-                           ? H5I_INVALID_HID
-                           : H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, how);
-    H5Pclose(how);
-    return file;
 }
 
 lk_status lk_shard_create(lk_shard **out, const char *path, const lk_shard_options *o)
@@ -98,7 +70,7 @@ lk_status lk_shard_create(lk_shard **out, const char *path, const lk_shard_optio
     lk_hdf5_lock();
     lk_hdf5_start();
     errno = 0;
-    s->file = create_file(s->part);
+    s->file = lk_hdf5_create(s->part);
     st = s->file >= 0 ? create_arrays(s)
                       : LK_FAIL(LK_E_IO, "cannot create '%s': %s", s->part,
                                 errno ? strerror(errno) : "HDF5 refuses");
@@ -111,37 +83,16 @@ done:
     return st;
 }
 
-/* Rows [at, at + n) of a growing array of `rank` dimensions. */
-static int append(hid_t set, hid_t type, int rank, const hsize_t *row, int64_t at, int64_t n,
-                  const void *data)
-{
-    hsize_t size[4], from[4] = {(hsize_t)at}, count[4];
-    if (n == 0)
-        return 1;
-    memcpy(size, row, sizeof size);
-    memcpy(count, row, sizeof count);
-    size[0] = (hsize_t)(at + n);
-    count[0] = (hsize_t)n;
-    if (H5Dset_extent(set, size) < 0)
-        return 0;
-    const hid_t space = H5Dget_space(set), memory = H5Screate_simple(rank, count, NULL);
-    const int good = H5Sselect_hyperslab(space, H5S_SELECT_SET, from, NULL, count, NULL) >= 0 &&
-                     H5Dwrite(set, type, memory, space, H5P_DEFAULT, data) >= 0;
-    H5Sclose(memory);
-    H5Sclose(space);
-    return good;
-}
-
 static lk_status append_media(lk_shard *s, const lk_dataset_clip *c)
 {
     const lk_dataset_format *f = &s->o.format;
     const hsize_t picture[4] = {0, (hsize_t)f->height, (hsize_t)f->width, 3};
     const hsize_t sound[4] = {0, (hsize_t)f->n_channels};
-    if (f->width > 0 &&
-        !append(s->frames, H5T_NATIVE_UINT8, 4, picture, s->n_frames, c->n_frames, c->frames))
+    if (f->width > 0 && !lk_hdf5_append(s->frames, H5T_NATIVE_UINT8, 4, picture, s->n_frames,
+                                        c->n_frames, c->frames))
         return trouble(s, "frames");
     if (f->rate_hz > 0 &&
-        !append(s->samples, H5T_NATIVE_INT16, 2, sound, s->n_samples, c->n_samples, c->pcm))
+        !lk_hdf5_append(s->samples, H5T_NATIVE_INT16, 2, sound, s->n_samples, c->n_samples, c->pcm))
         return trouble(s, "samples");
     return LK_OK;
 }

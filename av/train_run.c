@@ -1,0 +1,192 @@
+/* train_run.c - see train_run.h. */
+#include "av/train_run.h"
+
+#include "audio_codec/codec.h"
+#include "av/config.h"
+#include "av/crops.h"
+#include "av/version.h"
+#include "kernels/file.h"
+#include "kernels/mem.h"
+#include "video_vae/vae.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Everything a training is given, whatever it trains. */
+typedef struct setup {
+    const lk_train_run *run;
+    lk_config *config;
+    char *path, *yaml; /* RUN/config.yaml, and what it says */
+    const char *const *data;
+    int64_t n_data;
+    lk_comm *comm;
+    lk_crops *crops;
+    int n_texts;
+    lk_safetensors_text texts[4];
+} setup;
+
+static void clear(setup *s)
+{
+    lk_crops_free(&s->crops);
+    lk_comm_free(&s->comm);
+    lk_config_free(&s->config);
+    lk_free(s->path);
+    lk_free(s->yaml);
+}
+
+static lk_status read_settings(setup *s)
+{
+    lk_status st = LK_OK;
+    const lk_train_run *r = s->run;
+    const char *from = r->config;
+    LK_TRY(LK_NEW_ARRAY(&s->path, strlen(r->folder) + sizeof "/config.yaml"));
+    sprintf(s->path, "%s/config.yaml", r->folder);
+    if (!from && r->resume && access(s->path, F_OK) == 0)
+        from = s->path;
+    LK_TRY(lk_config_read(&s->config, from));
+    for (int64_t i = 0; i < r->n_settings; i++)
+        LK_TRY(lk_config_override(s->config, r->settings[i]));
+    LK_TRY(lk_config_texts(s->config, "data", NULL, 0, &s->data, &s->n_data));
+    LK_REQUIRE(s->n_data > 0, LK_E_ARG,
+               "no datasets: say data: [FILE.h5, ...]; lockstep pack makes them");
+    LK_TRY(lk_comm_open(&s->comm, NULL));
+done:
+    return st;
+}
+
+/* A run that is there must have been started with these settings. */
+static lk_status compare_settings(const setup *s)
+{
+    lk_status st = LK_OK;
+    lk_config *before = NULL;
+    char *yaml = NULL;
+    LK_TRY(lk_config_read(&before, s->path));
+    LK_TRY(lk_config_to_yaml(before, &yaml));
+    LK_REQUIRE(
+        strcmp(yaml, s->yaml) == 0, LK_E_ARG,
+        "'%s' was started with other settings (its config.yaml); give none to go on with it, "
+        "or use another folder",
+        s->run->folder);
+done:
+    lk_config_free(&before);
+    lk_free(yaml);
+    return st;
+}
+
+/* After all settings are read: refuse unknown ones, keep the rest in the folder. */
+static lk_status keep_settings(setup *s)
+{
+    lk_status st = LK_OK;
+    LK_TRY(lk_config_check(s->config));
+    LK_TRY(lk_config_to_yaml(s->config, &s->yaml));
+    if (lk_comm_rank(s->comm) == 0) {
+        LK_TRY(lk_make_folders(s->run->folder));
+        if (access(s->path, F_OK) == 0) {
+            LK_REQUIRE(s->run->resume, LK_E_ARG, "there is a run in '%s'; --resume goes on with it",
+                       s->run->folder);
+            LK_TRY(compare_settings(s));
+        } else {
+            LK_TRY(lk_config_write(s->config, s->path));
+        }
+    }
+    s->texts[s->n_texts++] = (lk_safetensors_text){"lockstep.commit", lk_build_commit()};
+    s->texts[s->n_texts++] = (lk_safetensors_text){"lockstep.settings", s->yaml};
+done:
+    return st;
+}
+
+static void say_waiting(const setup *s)
+{
+    if (lk_comm_rank(s->comm) == 0)
+        fprintf(stderr, "%.1f %% of the time was spent waiting for batches\n",
+                100 * lk_crops_waiting(s->crops));
+}
+
+/* ---- sound ----------------------------------------------------------------------------------- */
+
+static lk_status train_codec(setup *s)
+{
+    lk_status st = LK_OK;
+    lk_codec_config model;
+    lk_codec_train_settings train;
+    LK_TRY(lk_config_options(s->config, "model", lk_codec_options, &model));
+    LK_TRY(lk_config_options(s->config, "train", lk_codec_train_options, &train));
+    LK_TRY(keep_settings(s));
+    LK_TRY(lk_sound_crops_new(
+        &s->crops,
+        &(lk_sound_crops_config){.paths = s->data,
+                                 .n_paths = s->n_data,
+                                 .rate_hz = model.rate_hz,
+                                 .channels = model.channels,
+                                 .n_crops = train.batch,
+                                 .n_samples = (int64_t)train.latents * lk_codec_period(&model),
+                                 .n_latents = train.latents,
+                                 .event_kind = model.labels > 0 ? "phone" : NULL,
+                                 .most_labels = model.labels,
+                                 .step = lk_comm_n(s->comm)}));
+    s->texts[s->n_texts++] = (lk_safetensors_text){"labels", lk_crops_labels(s->crops)};
+    LK_TRY(lk_codec_train(&(lk_codec_train_config){.codec = &model,
+                                                   .settings = &train,
+                                                   .folder = s->run->folder,
+                                                   .resume = s->run->resume,
+                                                   .crops = lk_sound_crops_fill,
+                                                   .user = s->crops,
+                                                   .comm = s->comm,
+                                                   .n_texts = s->n_texts,
+                                                   .texts = s->texts}));
+    say_waiting(s);
+done:
+    return st;
+}
+
+/* ---- pictures -------------------------------------------------------------------------------- */
+
+static const lk_option own_rows[] = {
+    {"most_stride", LK_OPTION_INT, 0, 2, 1, 16, NULL, NULL, "frames are 1 to this many apart"},
+    LK_OPT_END};
+
+static lk_status train_vae(setup *s)
+{
+    lk_status st = LK_OK;
+    lk_vae_train_config c;
+    int most_stride = 0;
+    memset(&c, 0, sizeof c);
+    LK_TRY(lk_config_options(s->config, "model", lk_vae_options, &c.model));
+    LK_TRY(lk_config_options(s->config, "train", lk_vae_train_options, &c));
+    LK_TRY(lk_config_options(s->config, "crops", own_rows, &most_stride));
+    LK_TRY(keep_settings(s));
+    LK_TRY(lk_picture_crops_new(&s->crops, &(lk_picture_crops_config){.paths = s->data,
+                                                                      .n_paths = s->n_data,
+                                                                      .n_crops = c.batch,
+                                                                      .n_frames = c.frames,
+                                                                      .height = c.height,
+                                                                      .width = c.width,
+                                                                      .most_stride = most_stride,
+                                                                      .step = lk_comm_n(s->comm)}));
+    c.folder = s->run->folder;
+    c.fill = lk_picture_crops_fill;
+    c.user = s->crops;
+    c.resume = s->run->resume;
+    c.comm = s->comm;
+    c.n_texts = s->n_texts;
+    c.texts = s->texts;
+    LK_TRY(lk_vae_train(&c, NULL));
+    say_waiting(s);
+done:
+    return st;
+}
+
+lk_status lk_train_start(const char *what, const lk_train_run *run)
+{
+    lk_status st = LK_OK;
+    setup s = {.run = run};
+    const int codec = strcmp(what, "codec") == 0;
+    LK_REQUIRE(codec || strcmp(what, "vae") == 0, LK_E_ARG,
+               "'%s' cannot be trained; codec and vae can", what);
+    LK_TRY(read_settings(&s));
+    LK_TRY(codec ? train_codec(&s) : train_vae(&s));
+done:
+    clear(&s);
+    return st;
+}
