@@ -3,6 +3,7 @@
 
 #include "kernels/nn.h"
 
+#include <math.h>
 #include <string.h>
 
 static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out)
@@ -62,6 +63,11 @@ static lk_var audio_unit(lk_graph *g, const char *name, lk_var x, int64_t dilati
     lk_var h;
     lk_scope(g, "%s", name);
     h = lk_nn_conv(g, "conv1", lk_nn_snake(g, "alpha1", x), c, (const int64_t[]){7}, &wide);
+    /* Starts small, so that 18 units in a row do not drive the last tanh into saturation, where
+     * rounding decides the gradients. */
+    lk_scope(g, "conv2");
+    lk_weight(g, "weight", LK_SHAPE(c, 1, c), LK_INIT_UNIFORM, 0.1 * sqrt(3 / (double)c));
+    lk_scope_end(g);
     h = lk_nn_conv(g, "conv2", lk_nn_snake(g, "alpha2", h), c, (const int64_t[]){1},
                    &(lk_conv_options){0});
     lk_scope_end(g);
