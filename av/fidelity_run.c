@@ -7,6 +7,7 @@
 #include "kernels/mem.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LOW_HZ     3500.0
