@@ -46,7 +46,7 @@ const lk_option lk_codec_train_options[] = {
     LK_OPT_DOUBLE(S, wave, 0.1, 0, 1e6, "weight of the samples' distance"),
     LK_OPT_DOUBLE(S, commit, 0.25, 0, 1e6, "weight of the distances to the codes"),
     LK_OPT_DOUBLE(S, rebuild, 1, 0, 1e6, "weight of what each stage leaves of its input"),
-    LK_OPT_DOUBLE(S, kl, 0.01, 0, 1e6, "weight of (KL - target)^2, in nats a latent"),
+    LK_OPT_DOUBLE(S, kl, 2e-3, 0, 1e6, "weight of (KL - target)^2, in nats a latent"),
     LK_OPT_DOUBLE(S, label, 1, 0, 1e6, "weight of the first stage's classifier"),
     LK_OPT_DOUBLE(S, adversarial, 1, 0, 1e6, "weight of the discriminators' opinion"),
     LK_OPT_DOUBLE(S, feature, 5, 0, 1e6, "weight of the distance of their features"),
