@@ -502,6 +502,24 @@ done:
     return st;
 }
 
+/* A model of any depth may go on recording after a failure. */
+static void test_scopes_after_a_failure(void **state)
+{
+    lk_graph *g = NULL;
+    (void)state;
+    CHECK_OK(lk_graph_new(&g, &(lk_graph_config){0}));
+    for (int i = 0; i < 200; i++) {
+        lk_scope(g, "layer%d", i);
+        if (i == 1)
+            lk_graph_fail(g, LK_FAIL(LK_E_SHAPE, "layer 1 does not fit"));
+        lk_scope_end(g);
+    }
+    assert_int_equal(lk_graph_compile(g), LK_E_SHAPE);
+    assert_string_equal(lk_error_text(), "layer 1 does not fit");
+    lk_error_clear();
+    lk_graph_free(&g);
+}
+
 /* The inverse gives the picture back, and a picture without detail has none. */
 static void test_haar(void **state)
 {
@@ -574,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_haar),
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_every_allocation_fails_once),
+        cmocka_unit_test(test_scopes_after_a_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
