@@ -502,6 +502,41 @@ done:
     return st;
 }
 
+/* Gradients reach the store from the plain definitions as from the kernels. */
+static void test_gradients_of_backends(void **state)
+{
+    float x[2 * 4 * 8];
+    (void)state;
+    for (int i = 0; i < 2 * 4 * 8; i++)
+        x[i] = lk_rng_normal(4, 5, (uint64_t)i);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        model m[2];
+        for (int k = 0; k < 2; k++) {
+            lk_var h;
+            begin(&m[k],
+                  (lk_graph_config){.backend = k ? lk_backend_reference() : NULL,
+                                    .accumulate = accumulate},
+                  LK_SHAPE(2, 4, 8));
+            h = lk_gelu(m[k].g,
+                        lk_linear(m[k].g, m[k].x, weight(m[k].g, "a", LK_SHAPE(16, 8)), LK_NONE));
+            h = lk_gelu(m[k].g,
+                        lk_linear(m[k].g, h, weight(m[k].g, "b", LK_SHAPE(16, 16)), LK_NONE));
+            finish(&m[k], lk_linear(m[k].g, h, weight(m[k].g, "c", LK_SHAPE(3, 16)), LK_NONE));
+            CHECK_OK(lk_graph_write(m[k].g, m[k].x, LK_F32, x));
+            for (int run = 0; run < 2; run++)
+                CHECK_OK(lk_graph_run(m[k].g, 0));
+        }
+        for (int i = 0; i < lk_params_n(m[0].params); i++) {
+            const lk_shape s = lk_params_shape(m[0].params, i);
+            for (int64_t j = 0; j < lk_shape_count(&s); j++)
+                CHECK_CLOSE(lk_params_data(m[0].params, i, LK_GRAD)[j],
+                            lk_params_data(m[1].params, i, LK_GRAD)[j], 1e-5);
+        }
+        end(&m[0]);
+        end(&m[1]);
+    }
+}
+
 /* A model of any depth may go on recording after a failure. */
 static void test_scopes_after_a_failure(void **state)
 {
@@ -590,9 +625,16 @@ int main(void)
         cmocka_unit_test(test_accumulation),
         cmocka_unit_test(test_stop_and_straight_through),
         cmocka_unit_test(test_haar),
+<<<<<<< HEAD
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_every_allocation_fails_once),
         cmocka_unit_test(test_scopes_after_a_failure),
+=======
+        cmocka_unit_test(test_gradients_of_backends),
+        cmocka_unit_test(test_scopes_after_a_failure),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_every_allocation_fails_once),
+>>>>>>> 2602de5 (The plain definitions' gradients reach the store; tests of the video tokenizer)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
