@@ -2,6 +2,8 @@
 #include "tests/vae_toy.h"
 
 #include "kernels/mem.h"
+#include "kernels/rng.h"
+#include "video_vae/vae_impl.h"
 
 #include <math.h>
 
@@ -20,8 +22,33 @@ lk_vae_config vae_toy_config(const char *variant, const char *look)
 
 lk_status vae_toy_new(lk_vae **v, const char *variant, const char *look)
 {
+    lk_status st = LK_OK;
     const lk_vae_config c = vae_toy_config(variant, look);
-    return lk_vae_new(v, &c, NULL);
+    LK_TRY(lk_vae_new(v, &c, NULL));
+    LK_TRY(vae_toy_liven(*v));
+done:
+    return st;
+}
+
+lk_status vae_toy_liven(lk_vae *v)
+{
+    lk_status st = LK_OK;
+    float *data = NULL;
+    for (int i = 0; i < lk_params_n(v->params); i++) {
+        const lk_shape shape = lk_params_shape(v->params, i);
+        const int64_t n = lk_shape_count(&shape);
+        lk_free(data);
+        data = NULL;
+        LK_TRY(LK_NEW_ARRAY(&data, n));
+        LK_TRY(lk_params_read(v->params, i, LK_VALUE, LK_F32, data));
+        for (int64_t j = 0; shape.n_dims > 1 && j < n; j++)
+            if (data[j] == 0)
+                data[j] = 0.1f * lk_rng_normal(3, (uint64_t)i, (uint64_t)j);
+        LK_TRY(lk_params_write(v->params, i, LK_VALUE, LK_F32, data));
+    }
+done:
+    lk_free(data);
+    return st;
 }
 
 void vae_toy_frame(uint64_t seed, int t, int height, int width, float *rgb)

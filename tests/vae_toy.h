@@ -6,7 +6,10 @@
 
 /* Widths 4, 8, 16 and one block a resolution. */
 lk_vae_config vae_toy_config(const char *variant, const char *look);
+/* With weights in place of those that start at zero, so that every layer matters. */
 LK_CHECKED lk_status vae_toy_new(lk_vae **v, const char *variant, const char *look);
+
+LK_CHECKED lk_status vae_toy_liven(lk_vae *v);
 
 /* Frame t of clip `seed`, f32 [height, width, 3] in [-1, 1]: waves that move. */
 void vae_toy_frame(uint64_t seed, int t, int height, int width, float *rgb);

@@ -1,9 +1,9 @@
 /* network.c - the layers of the video tokenizer.
  *
  *   encoder   bands; conv -> w1; blocks; down -> w2; blocks; pool; down -> w3; blocks; pool;
- *             norm, silu, conv -> mean, log-variance
+ *             conv -> mean, log-variance
  *   decoder   conv -> w3; blocks; grow; up -> w2; blocks; grow; up -> w1; blocks;
- *             norm, silu, conv -> bands
+ *             conv -> bands
  *
  *   block     h = silu(norm x);  x + conv(silu(conv [h_(t-1), h_t, h_(t+1)]))
  *             h_(t+1) only where layers see the whole group, and zero at the group's end
@@ -11,6 +11,10 @@
  *   up        conv of the picture doubled + channel-to-space of repeated channels
  *   pool      two frames: dense [x_0, x_1] + (x_0 + x_1) / 2
  *   grow      one frame: both halves of dense x, each + x
+ *
+ * Every block starts as the identity (its last filter is zero), and what is read out is linear in
+ * the sum of all blocks, unnormalised: brightness and contrast are sizes.  A new tokenizer is a
+ * linear one, and learns from there.
  *
  * All norms are over channels alone, so a position's result depends on its neighbourhood and never
  * on the size of the picture or the length of the clip.  Pools and grows are left out for t1.
@@ -20,6 +24,8 @@
  * Frames of memory see the same positions as the frame at hand, so time adds nothing.
  */
 #include "video_vae/vae_impl.h"
+
+#include <math.h>
 
 typedef struct net {
     lk_graph *g;
@@ -50,19 +56,20 @@ lk_var lk_vae_unfold(lk_graph *g, lk_var x, int64_t n_frames)
     return lk_reshape(g, x, t);
 }
 
-/* 3 x 3 over every frame. */
-static lk_var conv(const net *n, const char *name, lk_var x, int64_t n_out, int stride)
+/* 3 x 3 over every frame; gain 0: starts at zero. */
+static lk_var conv(const net *n, const char *name, lk_var x, int64_t n_out, int stride, double gain)
 {
-    static const int64_t taps[2] = {3, 3};
     const lk_conv_options o = {
         .stride = {stride, stride}, .pad_lo = {2 - stride, 2 - stride}, .pad_hi = {1, 1}};
-    const int64_t t = lk_var_dim(n->g, x, 1);
-    return lk_vae_unfold(n->g, lk_nn_conv(n->g, name, lk_vae_fold(n->g, x), n_out, taps, &o), t);
-}
-
-static lk_var norm_silu(const net *n, lk_var x)
-{
-    return lk_silu(n->g, lk_nn_norm(n->g, "norm", LK_RMS_NORM, x, 1));
+    const int64_t t = lk_var_dim(n->g, x, 1), n_in = lk_var_dim(n->g, x, 4);
+    lk_var w, bias;
+    lk_scope(n->g, "%s", name);
+    w = lk_weight(n->g, "weight", LK_SHAPE(n_out, 3, 3, n_in),
+                  gain == 0 ? LK_INIT_ZERO : LK_INIT_UNIFORM,
+                  gain * sqrt(3 / (9.0 * (double)n_in)));
+    bias = lk_param(n->g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0);
+    lk_scope_end(n->g);
+    return lk_vae_unfold(n->g, lk_conv(n->g, lk_vae_fold(n->g, x), w, bias, &o), t);
 }
 
 /* The frame after each one, zero after the last of a group of `rate` frames. */
@@ -84,12 +91,12 @@ static lk_var block(const net *n, int i, lk_var x, int rate)
     lk_var seen[3], h;
     int n_seen = 2;
     lk_scope(n->g, "block%d", i);
-    seen[1] = norm_silu(n, x);
+    seen[1] = lk_silu(n->g, lk_nn_norm(n->g, "norm", LK_RMS_NORM, x, 1));
     seen[0] = lk_slice(n->g, lk_past_join(n->past, n->g, seen[1], 1), 1, 0, t);
     if (n->s->group_look && rate > 1)
         seen[n_seen++] = next_frames(n, seen[1], rate);
-    h = conv(n, "conv1", lk_concat(n->g, n_seen, seen, 4), width, 1);
-    h = conv(n, "conv2", lk_silu(n->g, h), width, 1);
+    h = conv(n, "conv1", lk_concat(n->g, n_seen, seen, 4), width, 1, 1);
+    h = conv(n, "conv2", lk_silu(n->g, h), width, 1, 0);
     lk_scope_end(n->g);
     return lk_add(n->g, x, h);
 }
@@ -99,7 +106,7 @@ static lk_var down(const net *n, const char *name, lk_var x, int64_t width)
 {
     static const int order[] = {0, 1, 3, 5, 2, 4};
     const lk_shape s = lk_var_shape(n->g, x);
-    const lk_var y = conv(n, name, x, width, 2);
+    const lk_var y = conv(n, name, x, width, 2, 0.5);
     lk_var mean;
     if (lk_is_none(x))
         return x;
@@ -119,7 +126,7 @@ static lk_var up(const net *n, const char *name, lk_var x, int64_t width)
     lk_var y, copies;
     if (lk_is_none(x))
         return x;
-    y = conv(n, name, lk_repeat(n->g, lk_repeat(n->g, x, 2, 2), 3, 2), width, 1);
+    y = conv(n, name, lk_repeat(n->g, lk_repeat(n->g, x, 2, 2), 3, 2), width, 1, 0.5);
     copies = lk_reshape(n->g, lk_repeat(n->g, x, 4, (int)(4 * width / s.dim[4])),
                         LK_SHAPE(s.dim[0] * s.dim[1], s.dim[2], s.dim[3], width, 2, 2));
     copies = lk_reshape(n->g, lk_permute(n->g, copies, order), lk_var_shape(n->g, y));
@@ -197,12 +204,12 @@ void lk_vae_encode_graph(lk_graph *g, lk_past *past, const lk_vae_shape *s, lk_v
     lk_var half[2] = {LK_NONE, LK_NONE};
     lk_var x = lk_cast(g, lk_vae_bands(g, s, rgb), lk_graph_compute_dtype(g));
     lk_scope(g, "encoder");
-    x = blocks(&n, "fine", conv(&n, "in", x, s->width[0], 1), e, s->time);
+    x = blocks(&n, "fine", conv(&n, "in", x, s->width[0], 1, 1), e, s->time);
     x = blocks(&n, "middle", down(&n, "down1", x, s->width[1]), e, s->time);
     x = pools ? pool(&n, "pool1", x) : x;
     x = blocks(&n, "coarse", down(&n, "down2", x, s->width[2]), e, pools ? 2 : 1);
     x = pools ? pool(&n, "pool2", x) : x;
-    x = conv(&n, "out", norm_silu(&n, x), 2 * s->channels, 1);
+    x = conv(&n, "out", x, 2 * s->channels, 1, 0.3);
     lk_scope_end(g);
     lk_split_equally(g, lk_cast(g, x, LK_F32), 4, 2, half);
     *mean = half[0];
@@ -216,12 +223,12 @@ lk_var lk_vae_decode_graph(lk_graph *g, lk_past *past, const lk_vae_shape *s, lk
     const int grows = s->time == 4, d = s->decoder_blocks;
     lk_var x = lk_cast(g, latent, lk_graph_compute_dtype(g));
     lk_scope(g, "decoder");
-    x = blocks(&n, "coarse", conv(&n, "in", x, s->width[2], 1), d, 1);
+    x = blocks(&n, "coarse", conv(&n, "in", x, s->width[2], 1, 1), d, 1);
     x = grows ? grow(&n, "grow1", x) : x;
     x = blocks(&n, "middle", up(&n, "up1", x, s->width[1]), d, grows ? 2 : 1);
     x = grows ? grow(&n, "grow2", x) : x;
     x = blocks(&n, "fine", up(&n, "up2", x, s->width[0]), d, s->time);
-    x = conv(&n, "out", norm_silu(&n, x), 3 * lk_vae_patch(s) * lk_vae_patch(s), 1);
+    x = conv(&n, "out", x, 3 * lk_vae_patch(s) * lk_vae_patch(s), 1, 0.3);
     lk_scope_end(g);
     return lk_cast(g, x, LK_F32);
 }
