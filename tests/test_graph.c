@@ -625,16 +625,10 @@ int main(void)
         cmocka_unit_test(test_accumulation),
         cmocka_unit_test(test_stop_and_straight_through),
         cmocka_unit_test(test_haar),
-<<<<<<< HEAD
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_every_allocation_fails_once),
         cmocka_unit_test(test_scopes_after_a_failure),
-=======
         cmocka_unit_test(test_gradients_of_backends),
-        cmocka_unit_test(test_scopes_after_a_failure),
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_every_allocation_fails_once),
->>>>>>> 2602de5 (The plain definitions' gradients reach the store; tests of the video tokenizer)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
