@@ -215,6 +215,8 @@ void lk_scope(lk_graph *g, const char *format, ...)
     va_list args;
     lk_status st = LK_OK;
     size_t n;
+    if (g->st != LK_OK)
+        return;
     va_start(args, format);
     vsnprintf(part, sizeof part, format, args);
     va_end(args);

@@ -106,6 +106,9 @@ void lk_freeze(lk_graph *g, int frozen);
 /* Keep v readable after the run under this name. */
 void lk_output(lk_graph *g, const char *name, lk_var v);
 
+/* Note that recording failed with st, not LK_OK; the first failure stays. */
+void lk_graph_fail(lk_graph *g, lk_status st);
+
 /* Name a value for error messages. */
 void lk_name(lk_graph *g, lk_var v, const char *name);
 

@@ -178,8 +178,6 @@ static inline int lk_may_be_infinite(const lk_node *n, int i)
 }
 /* Does anything flow back to v? */
 int lk_wants_grad(const lk_graph *g, lk_var v);
-/* Note a failure of recording; the first one stays. */
-void lk_graph_fail(lk_graph *g, lk_status st);
 int lk_graph_failed(const lk_graph *g);
 int lk_graph_is_training(const lk_graph *g);
 /* A fresh stream of random numbers. */

@@ -114,7 +114,7 @@ static void find_blocks(planner *p, const size_t *work_bytes)
             const int32_t id = n->out[i];
             lk_value *v = id < 0 ? NULL : &g->values[id];
             int32_t b = -1;
-            if (!v || v->pinned || in_store(g, v))
+            if (!v || v->pinned || v->param >= 0)
                 continue;
             if (made_in_store(p, v, id)) {
                 v->param = g->nodes[p->last_use[id]].attr.param.param;

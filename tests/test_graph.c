@@ -502,6 +502,59 @@ done:
     return st;
 }
 
+/* Gradients reach the store from the plain definitions as from the kernels. */
+static void test_gradients_of_backends(void **state)
+{
+    float x[2 * 4 * 8];
+    (void)state;
+    for (int i = 0; i < 2 * 4 * 8; i++)
+        x[i] = lk_rng_normal(4, 5, (uint64_t)i);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        model m[2];
+        for (int k = 0; k < 2; k++) {
+            lk_var h;
+            begin(&m[k],
+                  (lk_graph_config){.backend = k ? lk_backend_reference() : NULL,
+                                    .accumulate = accumulate},
+                  LK_SHAPE(2, 4, 8));
+            h = lk_gelu(m[k].g,
+                        lk_linear(m[k].g, m[k].x, weight(m[k].g, "a", LK_SHAPE(16, 8)), LK_NONE));
+            h = lk_gelu(m[k].g,
+                        lk_linear(m[k].g, h, weight(m[k].g, "b", LK_SHAPE(16, 16)), LK_NONE));
+            finish(&m[k], lk_linear(m[k].g, h, weight(m[k].g, "c", LK_SHAPE(3, 16)), LK_NONE));
+            CHECK_OK(lk_graph_write(m[k].g, m[k].x, LK_F32, x));
+            for (int run = 0; run < 2; run++)
+                CHECK_OK(lk_graph_run(m[k].g, 0));
+        }
+        for (int i = 0; i < lk_params_n(m[0].params); i++) {
+            const lk_shape s = lk_params_shape(m[0].params, i);
+            for (int64_t j = 0; j < lk_shape_count(&s); j++)
+                CHECK_CLOSE(lk_params_data(m[0].params, i, LK_GRAD)[j],
+                            lk_params_data(m[1].params, i, LK_GRAD)[j], 1e-5);
+        }
+        end(&m[0]);
+        end(&m[1]);
+    }
+}
+
+/* A model of any depth may go on recording after a failure. */
+static void test_scopes_after_a_failure(void **state)
+{
+    lk_graph *g = NULL;
+    (void)state;
+    CHECK_OK(lk_graph_new(&g, &(lk_graph_config){0}));
+    for (int i = 0; i < 200; i++) {
+        lk_scope(g, "layer%d", i);
+        if (i == 1)
+            lk_graph_fail(g, LK_FAIL(LK_E_SHAPE, "layer 1 does not fit"));
+        lk_scope_end(g);
+    }
+    assert_int_equal(lk_graph_compile(g), LK_E_SHAPE);
+    assert_string_equal(lk_error_text(), "layer 1 does not fit");
+    lk_error_clear();
+    lk_graph_free(&g);
+}
+
 /* The inverse gives the picture back, and a picture without detail has none. */
 static void test_haar(void **state)
 {
@@ -574,6 +627,8 @@ int main(void)
         cmocka_unit_test(test_haar),
         cmocka_unit_test(test_random),
         cmocka_unit_test(test_every_allocation_fails_once),
+        cmocka_unit_test(test_scopes_after_a_failure),
+        cmocka_unit_test(test_gradients_of_backends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

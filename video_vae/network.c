@@ -1,0 +1,234 @@
+/* network.c - the layers of the video tokenizer.
+ *
+ *   encoder   bands; conv -> w1; blocks; down -> w2; blocks; pool; down -> w3; blocks; pool;
+ *             conv -> mean, log-variance
+ *   decoder   conv -> w3; blocks; grow; up -> w2; blocks; grow; up -> w1; blocks;
+ *             conv -> bands
+ *
+ *   block     h = silu(norm x);  x + conv(silu(conv [h_(t-1), h_t, h_(t+1)]))
+ *             h_(t+1) only where layers see the whole group, and zero at the group's end
+ *   down      conv of stride 2 + the mean of space-to-channel groups
+ *   up        conv of the picture doubled + channel-to-space of repeated channels
+ *   pool      two frames: dense [x_0, x_1] + (x_0 + x_1) / 2
+ *   grow      one frame: both halves of dense x, each + x
+ *
+ * Every block starts as the identity (its last filter is zero), and what is read out is linear in
+ * the sum of all blocks, unnormalised: brightness and contrast are sizes.  A new tokenizer is a
+ * linear one, and learns from there.
+ *
+ * All norms are over channels alone, so a position's result depends on its neighbourhood and never
+ * on the size of the picture or the length of the clip.  Pools and grows are left out for t1.
+ *
+ * Reach: how many positions at the border of a picture know about that border.  A 3 x 3 convolution
+ * adds one, down turns m into floor(m / 2) + 1, up turns m into 2 m + 1 (lk_vae_shape_of).
+ * Frames of memory see the same positions as the frame at hand, so time adds nothing.
+ */
+#include "video_vae/vae_impl.h"
+
+#include <math.h>
+
+typedef struct net {
+    lk_graph *g;
+    lk_past *past;
+    const lk_vae_shape *s;
+} net;
+
+lk_var lk_vae_fold(lk_graph *g, lk_var x)
+{
+    lk_shape s = lk_var_shape(g, x), t = {.n_dims = s.n_dims - 1};
+    if (lk_is_none(x))
+        return x;
+    t.dim[0] = s.dim[0] * s.dim[1];
+    for (int i = 1; i < t.n_dims; i++)
+        t.dim[i] = s.dim[i + 1];
+    return lk_reshape(g, x, t);
+}
+
+lk_var lk_vae_unfold(lk_graph *g, lk_var x, int64_t n_frames)
+{
+    lk_shape s = lk_var_shape(g, x), t = {.n_dims = s.n_dims + 1};
+    if (lk_is_none(x))
+        return x;
+    t.dim[0] = s.dim[0] / n_frames;
+    t.dim[1] = n_frames;
+    for (int i = 1; i < s.n_dims; i++)
+        t.dim[i + 1] = s.dim[i];
+    return lk_reshape(g, x, t);
+}
+
+/* 3 x 3 over every frame; gain 0: starts at zero. */
+static lk_var conv(const net *n, const char *name, lk_var x, int64_t n_out, int stride, double gain)
+{
+    const lk_conv_options o = {
+        .stride = {stride, stride}, .pad_lo = {2 - stride, 2 - stride}, .pad_hi = {1, 1}};
+    const int64_t t = lk_var_dim(n->g, x, 1), n_in = lk_var_dim(n->g, x, 4);
+    lk_var w, bias;
+    lk_scope(n->g, "%s", name);
+    w = lk_weight(n->g, "weight", LK_SHAPE(n_out, 3, 3, n_in),
+                  gain == 0 ? LK_INIT_ZERO : LK_INIT_UNIFORM,
+                  gain * sqrt(3 / (9.0 * (double)n_in)));
+    bias = lk_param(n->g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0);
+    lk_scope_end(n->g);
+    return lk_vae_unfold(n->g, lk_conv(n->g, lk_vae_fold(n->g, x), w, bias, &o), t);
+}
+
+/* The frame after each one, zero after the last of a group of `rate` frames. */
+static lk_var next_frames(const net *n, lk_var x, int rate)
+{
+    const lk_shape s = lk_var_shape(n->g, x);
+    lk_var v;
+    if (lk_is_none(x))
+        return x;
+    v = lk_reshape(n->g, x,
+                   LK_SHAPE(s.dim[0] * s.dim[1] / rate, rate, s.dim[2] * s.dim[3] * s.dim[4]));
+    v = lk_pad(n->g, lk_slice(n->g, v, 1, 1, rate - 1), 1, 0, 1);
+    return lk_reshape(n->g, v, s);
+}
+
+static lk_var block(const net *n, int i, lk_var x, int rate)
+{
+    const int64_t t = lk_var_dim(n->g, x, 1), width = lk_var_dim(n->g, x, 4);
+    lk_var seen[3], h;
+    int n_seen = 2;
+    lk_scope(n->g, "block%d", i);
+    seen[1] = lk_silu(n->g, lk_nn_norm(n->g, "norm", LK_RMS_NORM, x, 1));
+    seen[0] = lk_slice(n->g, lk_past_join(n->past, n->g, seen[1], 1), 1, 0, t);
+    if (n->s->group_look && rate > 1)
+        seen[n_seen++] = next_frames(n, seen[1], rate);
+    h = conv(n, "conv1", lk_concat(n->g, n_seen, seen, 4), width, 1, 1);
+    h = conv(n, "conv2", lk_silu(n->g, h), width, 1, 0);
+    lk_scope_end(n->g);
+    return lk_add(n->g, x, h);
+}
+
+/* [B, T, Y, X, C] -> [B, T, Y / 2, X / 2, width]. */
+static lk_var down(const net *n, const char *name, lk_var x, int64_t width)
+{
+    static const int order[] = {0, 1, 3, 5, 2, 4};
+    const lk_shape s = lk_var_shape(n->g, x);
+    const lk_var y = conv(n, name, x, width, 2, 0.5);
+    lk_var mean;
+    if (lk_is_none(x))
+        return x;
+    mean = lk_reshape(n->g, x,
+                      LK_SHAPE(s.dim[0] * s.dim[1], s.dim[2] / 2, 2, s.dim[3] / 2, 2, s.dim[4]));
+    mean = lk_reshape(
+        n->g, lk_permute(n->g, mean, order),
+        LK_SHAPE(s.dim[0], s.dim[1], s.dim[2] / 2, s.dim[3] / 2, width, 4 * s.dim[4] / width));
+    return lk_add(n->g, y, lk_reduce_mean(n->g, mean, 1u << 5, 0));
+}
+
+/* [B, T, Y, X, C] -> [B, T, 2 Y, 2 X, width]. */
+static lk_var up(const net *n, const char *name, lk_var x, int64_t width)
+{
+    static const int order[] = {0, 1, 4, 2, 5, 3};
+    const lk_shape s = lk_var_shape(n->g, x);
+    lk_var y, copies;
+    if (lk_is_none(x))
+        return x;
+    y = conv(n, name, lk_repeat(n->g, lk_repeat(n->g, x, 2, 2), 3, 2), width, 1, 0.5);
+    copies = lk_reshape(n->g, lk_repeat(n->g, x, 4, (int)(4 * width / s.dim[4])),
+                        LK_SHAPE(s.dim[0] * s.dim[1], s.dim[2], s.dim[3], width, 2, 2));
+    copies = lk_reshape(n->g, lk_permute(n->g, copies, order), lk_var_shape(n->g, y));
+    return lk_add(n->g, y, copies);
+}
+
+/* [B, T, ...] -> [B, T / 2, ...]. */
+static lk_var pool(const net *n, const char *name, lk_var x)
+{
+    lk_shape s = lk_var_shape(n->g, x);
+    lk_var half[2] = {LK_NONE, LK_NONE}, mean;
+    const lk_shape pairs = LK_SHAPE(s.dim[0] * s.dim[1] / 2, 2, s.dim[2] * s.dim[3], s.dim[4]);
+    if (lk_is_none(x))
+        return x;
+    s.dim[1] /= 2;
+    lk_split_equally(n->g, lk_reshape(n->g, x, pairs), 1, 2, half);
+    mean = lk_scale(n->g, lk_add(n->g, half[0], half[1]), 0.5);
+    x = lk_nn_dense(n->g, name, lk_concat(n->g, 2, half, 3), s.dim[4], 1);
+    return lk_reshape(n->g, lk_add(n->g, x, mean), s);
+}
+
+/* [B, T, ...] -> [B, 2 T, ...]. */
+static lk_var grow(const net *n, const char *name, lk_var x)
+{
+    lk_shape s = lk_var_shape(n->g, x);
+    const lk_shape single = LK_SHAPE(s.dim[0] * s.dim[1], 1, s.dim[2] * s.dim[3], s.dim[4]);
+    lk_var half[2] = {LK_NONE, LK_NONE};
+    if (lk_is_none(x))
+        return x;
+    x = lk_reshape(n->g, x, single);
+    lk_split_equally(n->g, lk_nn_dense(n->g, name, x, 2 * s.dim[4], 1), 3, 2, half);
+    for (int i = 0; i < 2; i++)
+        half[i] = lk_add(n->g, half[i], x);
+    s.dim[1] *= 2;
+    return lk_reshape(n->g, lk_concat(n->g, 2, half, 1), s);
+}
+
+static lk_var blocks(const net *n, const char *name, lk_var x, int count, int rate)
+{
+    lk_scope(n->g, "%s", name);
+    for (int i = 0; i < count; i++)
+        x = block(n, i, x, rate);
+    lk_scope_end(n->g);
+    return x;
+}
+
+int lk_vae_patch(const lk_vae_shape *s)
+{
+    return s->space / 4;
+}
+
+lk_var lk_vae_bands(lk_graph *g, const lk_vae_shape *s, lk_var rgb)
+{
+    const int64_t t = lk_var_dim(g, rgb, 1);
+    lk_var x = lk_vae_fold(g, rgb);
+    for (int p = lk_vae_patch(s); p > 1; p /= 2)
+        x = lk_haar(g, x);
+    return lk_vae_unfold(g, x, t);
+}
+
+lk_var lk_vae_from_bands(lk_graph *g, const lk_vae_shape *s, lk_var bands)
+{
+    const int64_t t = lk_var_dim(g, bands, 1);
+    lk_var x = lk_vae_fold(g, bands);
+    for (int p = lk_vae_patch(s); p > 1; p /= 2)
+        x = lk_haar_inverse(g, x);
+    return lk_vae_unfold(g, x, t);
+}
+
+void lk_vae_encode_graph(lk_graph *g, lk_past *past, const lk_vae_shape *s, lk_var rgb,
+                         lk_var *mean, lk_var *log_var)
+{
+    const net n = {g, past, s};
+    const int pools = s->time == 4, e = s->encoder_blocks;
+    lk_var half[2] = {LK_NONE, LK_NONE};
+    lk_var x = lk_cast(g, lk_vae_bands(g, s, rgb), lk_graph_compute_dtype(g));
+    lk_scope(g, "encoder");
+    x = blocks(&n, "fine", conv(&n, "in", x, s->width[0], 1, 1), e, s->time);
+    x = blocks(&n, "middle", down(&n, "down1", x, s->width[1]), e, s->time);
+    x = pools ? pool(&n, "pool1", x) : x;
+    x = blocks(&n, "coarse", down(&n, "down2", x, s->width[2]), e, pools ? 2 : 1);
+    x = pools ? pool(&n, "pool2", x) : x;
+    x = conv(&n, "out", x, 2 * s->channels, 1, 0.3);
+    lk_scope_end(g);
+    lk_split_equally(g, lk_cast(g, x, LK_F32), 4, 2, half);
+    *mean = half[0];
+    /* Beyond these the sample is the mean, or noise, and exp only makes the sums overflow. */
+    *log_var = lk_unary(g, LK_CLAMP, half[1], -20, 10);
+}
+
+lk_var lk_vae_decode_graph(lk_graph *g, lk_past *past, const lk_vae_shape *s, lk_var latent)
+{
+    const net n = {g, past, s};
+    const int grows = s->time == 4, d = s->decoder_blocks;
+    lk_var x = lk_cast(g, latent, lk_graph_compute_dtype(g));
+    lk_scope(g, "decoder");
+    x = blocks(&n, "coarse", conv(&n, "in", x, s->width[2], 1, 1), d, 1);
+    x = grows ? grow(&n, "grow1", x) : x;
+    x = blocks(&n, "middle", up(&n, "up1", x, s->width[1]), d, grows ? 2 : 1);
+    x = grows ? grow(&n, "grow2", x) : x;
+    x = blocks(&n, "fine", up(&n, "up2", x, s->width[0]), d, s->time);
+    x = conv(&n, "out", x, 3 * lk_vae_patch(s) * lk_vae_patch(s), 1, 0.3);
+    lk_scope_end(g);
+    return lk_cast(g, x, LK_F32);
+}
