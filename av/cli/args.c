@@ -106,3 +106,13 @@ void lk_args_clear(lk_args *args)
     lk_free(args->repeated_too);
     memset(args, 0, sizeof *args);
 }
+
+lk_status lk_args_size(const char *text, const char *like, int *width, int *height)
+{
+    lk_status st = LK_OK;
+    char after = 0;
+    LK_REQUIRE(sscanf(text, "%5dx%5d%c", width, height, &after) == 2 && *width > 0 && *height > 0,
+               LK_E_ARG, "'size' must be like %s, not '%.40s'", like, text);
+done:
+    return st;
+}

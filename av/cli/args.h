@@ -41,4 +41,7 @@ bool lk_args_parse(const lk_cli_spec *spec, void *target, int argc, char **argv,
 
 void lk_args_clear(lk_args *args);
 
+/* "128x128" as two numbers from 1 to 99999; LK_E_ARG says what `size` must be like. */
+LK_CHECKED lk_status lk_args_size(const char *text, const char *like, int *width, int *height);
+
 #endif /* LK_ARGS_H */

@@ -78,7 +78,6 @@ static lk_status run(const settings *s, const char *in, direction go, const char
 {
     lk_status st = LK_OK;
     lk_progress bar;
-    char after = 0;
     lk_tokenize_counts counts = {0};
     lk_tokenize_options o = {.vae = s->vae,
                              .codec = s->codec,
@@ -94,9 +93,7 @@ static lk_status run(const settings *s, const char *in, direction go, const char
                              .progress = set_progress,
                              .user = &bar};
     if (s->size)
-        LK_REQUIRE(sscanf(s->size, "%5dx%5d%c", &o.width, &o.height, &after) == 2 && o.width > 0 &&
-                       o.height > 0,
-                   LK_E_ARG, "'size' must be like 128x128, not '%.40s'", s->size);
+        LK_TRY(lk_args_size(s->size, "128x128", &o.width, &o.height));
     lk_progress_start(&bar, label, 1);
     st = go(in, s->out, &o, &counts);
     lk_progress_end(&bar);

@@ -81,11 +81,8 @@ static lk_status compare(const settings *s, const char *original, const char *co
     lk_status st = LK_OK;
     lk_fidelity f;
     lk_fidelity_options o = {.rate_hz = s->rate, .seconds = s->seconds, .group = s->group};
-    char after = 0;
     if (s->size)
-        LK_REQUIRE(sscanf(s->size, "%5dx%5d%c", &o.width, &o.height, &after) == 2 && o.width > 0 &&
-                       o.height > 0,
-                   LK_E_ARG, "'size' must be like 128x128, not '%.40s'", s->size);
+        LK_TRY(lk_args_size(s->size, "128x128", &o.width, &o.height));
     LK_TRY(lk_fidelity_of(original, copy, &o, &f));
     if (s->json)
         LK_TRY(print_json(copy, &f, s->group));

@@ -70,11 +70,8 @@ typedef struct run {
 static lk_status parse_size(settings *s, lk_dataset_format *f)
 {
     lk_status st = LK_OK;
-    char after = 0;
     if (strcmp(s->size, "none") != 0)
-        LK_REQUIRE(sscanf(s->size, "%5dx%5d%c", &f->width, &f->height, &after) == 2 &&
-                       f->width > 0 && f->height > 0,
-                   LK_E_ARG, "'size' must be like 64x64 or none, not '%.40s'", s->size);
+        LK_TRY(lk_args_size(s->size, "64x64 or none", &f->width, &f->height));
     f->rate_hz = s->rate;
     f->n_channels = s->rate > 0 ? s->channels : 0;
     s->world.width = f->width > 0 ? f->width : 64; /* of pictures that are not asked for */
