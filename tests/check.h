@@ -41,4 +41,10 @@
             fail_msg("%s = %.9g, expected %.9g within %g", #a, a_, b_, (double)(tolerance));       \
     } while (0)
 
+/* How many of something to try: LK_TEST_BRIEF=1 asks for less, for builds under slow tools. */
+static inline int check_count(int full, int brief)
+{
+    return getenv("LK_TEST_BRIEF") ? brief : full;
+}
+
 #endif /* LK_TESTS_CHECK_H */

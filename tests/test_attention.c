@@ -47,10 +47,17 @@ static void check_levels(const attend_problem *p, const attend_answer *exact,
     CHECK_OK(lk_cpu_level_set(lk_cpu_level_best()));
 }
 
+/* How many random problems: LK_TEST_PROBLEMS for all kernels, if it is set. */
+static uint64_t n_problems(int full, int brief)
+{
+    const char *asked = getenv("LK_TEST_PROBLEMS");
+    return asked ? strtoull(asked, NULL, 10) : (uint64_t)check_count(full, brief);
+}
+
 static void test_random(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 200; seed++)
+    for (uint64_t seed = 0; seed < n_problems(200, 30); seed++)
         check_random(seed, 0, check_levels);
 }
 
@@ -67,8 +74,8 @@ static void check_emulated(const attend_problem *p, const attend_answer *exact,
 static void test_emulated(void **state)
 {
     (void)state;
-    for (uint64_t seed = 200; seed < 240; seed++)
-        check_random(seed, 0, check_emulated);
+    for (uint64_t seed = 0; seed < n_problems(40, 12); seed++)
+        check_random(200 + seed, 0, check_emulated);
 }
 
 /* The kernels for sm_90, if the plan is wide and always. */
@@ -85,7 +92,7 @@ static void check_hopper(const attend_problem *p, const attend_answer *exact,
 static void test_hopper(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < 30; seed++)
+    for (uint64_t seed = 0; seed < n_problems(30, 8); seed++)
         check_random(seed, 1, check_hopper);
 }
 
@@ -108,17 +115,15 @@ static void check_cuda_hopper(const attend_problem *p, const attend_answer *exac
     lk_cuda_attend_hopper_use(0);
 }
 
-/* LK_TEST_PROBLEMS: fewer, for slow tools. */
 static void test_cuda(void **state)
 {
-    const char *problems = getenv("LK_TEST_PROBLEMS");
     (void)state;
     if (lk_backend_cuda(&cuda) != LK_OK) {
         print_message("skipped: %s\n", lk_error_text());
         lk_error_clear();
         return;
     }
-    for (uint64_t seed = 0; seed < (problems ? strtoull(problems, NULL, 10) : 200); seed++) {
+    for (uint64_t seed = 0; seed < n_problems(200, 40); seed++) {
         check_random(seed, 0, check_cuda);
         check_random(seed, 1, check_cuda_hopper);
     }

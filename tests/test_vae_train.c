@@ -95,7 +95,7 @@ static void gradients_are_right(void **state)
         config.frames = t1 ? 2 : 6;
         open_loss(&l, lk_backend_reference());
         (void)loss_now(&l);
-        for (int i = t1; i < lk_params_n(l.v->params); i += 5) {
+        for (int i = t1; i < lk_params_n(l.v->params); i += check_count(5, 25)) {
             const lk_shape shape = lk_params_shape(l.v->params, i);
             const int64_t n = lk_shape_count(&shape);
             float *old = NULL, *grad = NULL, *moved = NULL;
