@@ -51,7 +51,7 @@ static void check_levels(const attend_problem *p, const attend_answer *exact,
 static uint64_t n_problems(int full, int brief)
 {
     const char *asked = getenv("LK_TEST_PROBLEMS");
-    return asked ? strtoull(asked, NULL, 10) : (uint64_t)check_count(full, brief);
+    return asked ? (uint64_t)strtoull(asked, NULL, 10) : (uint64_t)check_count(full, brief);
 }
 
 static void test_random(void **state)
