@@ -2,6 +2,7 @@
  */
 #include "video_vae/vae_impl.h"
 
+#include "kernels/checkpoint.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
@@ -215,6 +216,49 @@ done:
     return st;
 }
 
+/* The weights of a fresh run: fitted, or another tokenizer's.  A run that is resumed reads its own.
+ */
+static lk_status begin(const lk_vae_train_config *c, lk_vae *v)
+{
+    lk_status st = LK_OK;
+    lk_text folder = {0};
+    char *latest = NULL;
+    LK_TRY(lk_text_add(&folder, "%s/checkpoints", c->folder));
+    if (c->resume)
+        LK_TRY(lk_checkpoint_latest(folder.at, &latest));
+    if (latest)
+        goto done;
+    if (c->start_from && c->start_from[0])
+        LK_TRY(start_from(c->start_from, v->params));
+    else
+        LK_TRY(lk_vae_fit(v, c));
+done:
+    lk_free(latest);
+    lk_text_free(&folder);
+    return st;
+}
+
+/* The averaged weights of the newest checkpoint as a file to use. */
+static lk_status keep_result(const lk_vae_train_config *c)
+{
+    lk_status st = LK_OK;
+    lk_text folder = {0}, path = {0};
+    char *latest = NULL;
+    lk_vae *v = NULL;
+    LK_TRY(lk_text_add(&folder, "%s/checkpoints", c->folder));
+    LK_TRY(lk_text_add(&path, "%s/vae.safetensors", c->folder));
+    LK_TRY(lk_checkpoint_latest(folder.at, &latest));
+    LK_REQUIRE(latest, LK_E_IO, "'%s' holds no checkpoint", folder.at);
+    LK_TRY(lk_vae_load(&v, latest, NULL));
+    LK_TRY(lk_vae_save(v, path.at, LK_F32));
+done:
+    lk_vae_free(&v);
+    lk_free(latest);
+    lk_text_free(&folder);
+    lk_text_free(&path);
+    return st;
+}
+
 lk_status lk_vae_train(const lk_vae_train_config *c, lk_train_result *result)
 {
     lk_status st = LK_OK;
@@ -223,11 +267,12 @@ lk_status lk_vae_train(const lk_vae_train_config *c, lk_train_result *result)
     lk_graph *g = NULL;
     LK_TRY(lk_vae_train_check(c, &j.shape));
     LK_TRY(lk_vae_new(&v, &c->model, c->backend));
-    if (c->start_from && c->start_from[0])
-        LK_TRY(start_from(c->start_from, v->params));
+    LK_TRY(begin(c, v));
     LK_TRY(make_room(&j));
     LK_TRY(make_graph(c, v, &g));
     LK_TRY(run(c, v, &j, g, result));
+    if (lk_comm_rank(c->comm) == 0)
+        LK_TRY(keep_result(c));
 done:
     lk_graph_free(&g);
     lk_vae_free(&v);
