@@ -255,7 +255,7 @@ static void it_starts_as_the_linear_one(void **state)
 static void it_starts_at_its_rate(void **state)
 {
     (void)state;
-    configure("t1s8c16");
+    configure("t4s8c16");
     config.steps = 1;
     config.rate = config.last_rate = 1e-9;
     config.disturbed = 0;
@@ -276,11 +276,11 @@ static void it_learns_one_clip(void **state)
     config.average = 0.5;
     CHECK_OK(lk_vae_train(&config, &r));
     assert_int_equal(r.allocations, 0);
-    assert_true(logged("bands", 1) < 0.6 * logged("bands", 0));
-    assert_true(logged("change", 1) < 0.8 * logged("change", 0));
-    assert_true(logged("psnr_db", 1) > logged("psnr_db", 0) + 3);
-    assert_true(fabs(logged("kl_bits_per_pixel", 1) / config.bits_per_pixel - 1) <
-                0.5 * fabs(logged("kl_bits_per_pixel", 0) / config.bits_per_pixel - 1));
+    /* It starts as the best linear one. */
+    assert_true(logged("bands", 1) < 0.75 * logged("bands", 0));
+    assert_true(logged("change", 1) < 0.7 * logged("change", 0));
+    assert_true(logged("psnr_db", 1) > logged("psnr_db", 0) + 2);
+    CHECK_CLOSE(logged("kl_bits_per_pixel", 1) / config.bits_per_pixel, 1, 0.3);
 
     /* What is loaded are the averaged weights, and they reproduce the
      * clip of the last step as the training said. */
@@ -340,11 +340,11 @@ static void it_starts_from_other_weights(void **state)
     config.model.variant = "t1s8c16";
     config.model.seed = 9;
     config.frames = 2;
-    config.steps = 1;
+    config.steps = 2; /* the first one moves only the last filter */
     config.decoder_only = true;
     config.start_from = from;
     CHECK_OK(lk_vae_train(&config, NULL));
-    CHECK_OK(lk_vae_load(&after, checkpoint(1), NULL));
+    CHECK_OK(lk_vae_load(&after, checkpoint(2), NULL));
     for (int i = 0; i < lk_params_n(after->params); i++) {
         const char *name = lk_params_name(after->params, i);
         const lk_shape shape = lk_params_shape(after->params, i);
@@ -366,7 +366,8 @@ static void it_starts_from_other_weights(void **state)
     lk_vae_free(&after);
     lk_vae_free(&v);
     config.start_from = "/nowhere.safetensors";
-    config.resume = 1;
+    snprintf(from, sizeof from, "%s/none", base);
+    config.folder = from;
     CHECK_FAILS(lk_vae_train(&config, NULL), LK_E_IO);
 }
 
