@@ -34,6 +34,7 @@ const lk_option lk_vae_train_options[] = {
     LK_OPT_DOUBLE(O, disturbed, 0.3, 0, 1, "share of clips with noise and left-out channels"),
     LK_OPT_DOUBLE(O, noise, 0.2, 0, 10, "largest deviation of that noise"),
     LK_OPT_BOOL(O, decoder_only, false, "leave the encoder as it is"),
+    LK_OPT_BOOL(O, train_linear, false, "train the two matrices as well as the layers"),
     LK_OPT_TEXT(O, start_from, NULL, "file with weights to begin with"),
     LK_OPT_INT(O, log_every, 10, 1, 100000000, "steps between lines of the log"),
     LK_OPT_INT(O, save_every, 1000, 0, 100000000, "steps between checkpoints"),
@@ -91,10 +92,30 @@ done:
     return st;
 }
 
+/* The fitted matrices stay: their rows are of very different sizes, and steps that are right for
+ * the layers would blur the small ones, which hold the most. */
+static int trains_layers(const char *name, const lk_shape *shape)
+{
+    (void)shape;
+    return !strstr(name, ".linear.");
+}
+
 static int trains_decoder(const char *name, const lk_shape *shape)
 {
     (void)shape;
     return strncmp(name, "decoder.", 8) == 0;
+}
+
+static int trains_decoder_layers(const char *name, const lk_shape *shape)
+{
+    return trains_decoder(name, shape) && trains_layers(name, shape);
+}
+
+static int (*trained(const lk_vae_train_config *c))(const char *, const lk_shape *)
+{
+    if (c->train_linear)
+        return c->decoder_only ? trains_decoder : NULL;
+    return c->decoder_only ? trains_decoder_layers : trains_layers;
 }
 
 /* Take over what has the same name and shape; LK_E_SHAPE when nothing has. */
@@ -188,7 +209,7 @@ static lk_status run(const lk_vae_train_config *c, const lk_vae *v, job *j, lk_g
                   .beta2 = 0.99,
                   .decay = c->decay,
                   .average = c->average,
-                  .trains = c->decoder_only ? trains_decoder : NULL},
+                  .trains = trained(c)},
         .schedule = {LK_SCHEDULE_COSINE, c->rate, c->last_rate, c->warmup, c->steps, 0},
         .clip = c->clip};
     LK_TRY(make_texts(c, v, lines, &texts));

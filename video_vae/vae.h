@@ -180,7 +180,7 @@ typedef struct lk_vae_train_config {
     double bits_per_pixel, kl_weight;
     double detail_weight, ssim_weight, change_weight, scale_weight, correlation_weight;
     double disturbed, noise;
-    bool decoder_only;
+    bool decoder_only, train_linear;
     const char *start_from; /* weights to begin with; those of equal name and shape are taken */
     int log_every, save_every, keep;
     int seed; /* of batches and noise */
