@@ -71,6 +71,10 @@ $lockstep encode one.wav --codec $codec -o one.h5 2>err || fail "one sample"
 $lockstep decode one.h5 --codec $codec -o back.mkv --acodec pcm 2>err || fail "decode one sample"
 $lockstep probe back.mkv --json | grep -q '"samples": 1,' || fail "one sample is not one"
 
+# In half the bytes they are tokenizers still.
+$lockstep convert $vae -o half.safetensors --dtype bf16 2>err && $lockstep encode w25/*.mkv --vae half.safetensors -o half.h5 2>err ||
+    fail "bf16: $(cat err)"
+
 # How fast they are.
 for what in "--vae $vae" "--codec $codec"; do
     $lockstep bench tokenizers $what --size 32x32 --seconds 1 --runs 1 --json >rows || fail "bench tokenizers $what"
