@@ -6,14 +6,15 @@
  *   e_i = unit(In_i r_i)         r_0 = h,  r_(i+1) = r_i - stop(o_i)
  *   c_i = unit(code k_i), k_i the nearest to e_i
  *   o_i = Out_i (e_i + stop(c_i - e_i))
- *   commit_i = mean (e_i - c_i)^2;   rebuild = mean over i of mean (o_i - r_i)^2, r_i stopped
+ *   commit_i = mean (e_i - c_i)^2;   rebuild = mean over i of mean |o_i - r_i|^2, r_i stopped
  *
  * rebuild trains In and Out alone: the few numbers of a stage become those that say most about what
  * is left.  In the chain only the subtracted output is stopped: the whole residual would cut every
  * stage after the first off from the encoder, which is a known fault.  A code is the direction of a
  * moving average (codebook.c), so its length carries no meaning, and no gradient reaches it.
  *
- * Gaussian latent (Kingma, Welling 2014) of what the tokens leave, r = h - stop(sum of o_i):
+ * Gaussian latent (Kingma, Welling 2014) of h alone, or of what the tokens leave, r = h - stop(sum
+ * of o_i), with weights of their own, since r is much smaller than h:
  *
  *   mean, log_var = M r;   z = mean + e^(log_var / 2) noise;   latent = sum of o_i + Z z
  */
@@ -64,7 +65,8 @@ static lk_var look_up(lk_graph *g, lk_var codes, lk_var index)
 static lk_var rebuilt(lk_graph *g, const lk_codec_config *c, lk_var given, lk_var code)
 {
     const lk_var e = unit(g, dense(g, "in", given, c->code_width, 1));
-    return lk_mse_loss(g, out_of(g, c, lk_straight_through(g, e, code)), given);
+    return lk_scale(g, lk_mse_loss(g, out_of(g, c, lk_straight_through(g, e, code)), given),
+                    c->latent_width);
 }
 
 void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec_stages *s)
@@ -103,21 +105,26 @@ lk_var lk_codec_from_tokens(lk_graph *g, const lk_codec_config *c, lk_var tokens
     return sum;
 }
 
-void lk_codec_moments(lk_graph *g, const lk_codec_config *c, lk_var residual, lk_var *mean,
-                      lk_var *log_var)
+static void gaussian_scope(lk_graph *g, lk_codec_part part)
 {
-    lk_var part[2];
-    lk_scope(g, "gaussian");
-    lk_split_equally(g, dense(g, "moments", residual, 2 * c->continuous, 1), 2, 2, part);
-    lk_scope_end(g);
-    *mean = part[0];
-    *log_var = lk_unary(g, LK_CLAMP, part[1], -12, 4);
+    lk_scope(g, "gaussian.%s", part == LK_CODEC_ALONE ? "alone" : "rest");
 }
 
-lk_var lk_codec_from_latent(lk_graph *g, const lk_codec_config *c, lk_var z)
+void lk_codec_moments(lk_graph *g, const lk_codec_config *c, lk_codec_part part, lk_var h,
+                      lk_var *mean, lk_var *log_var)
+{
+    lk_var both[2];
+    gaussian_scope(g, part);
+    lk_split_equally(g, dense(g, "moments", h, 2 * c->continuous, 1), 2, 2, both);
+    lk_scope_end(g);
+    *mean = both[0];
+    *log_var = lk_unary(g, LK_CLAMP, both[1], -12, 4);
+}
+
+lk_var lk_codec_from_latent(lk_graph *g, const lk_codec_config *c, lk_codec_part part, lk_var z)
 {
     lk_var out;
-    lk_scope(g, "gaussian");
+    gaussian_scope(g, part);
     out = dense(g, "out", z, c->latent_width, 1);
     lk_scope_end(g);
     return out;
