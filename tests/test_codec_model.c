@@ -337,6 +337,18 @@ static void set(whole *w, const char *name, double value)
     free(x);
 }
 
+/* What starts at zero lets nothing flow back to what is before it. */
+static void wake(lk_params *p, const char *name)
+{
+    const int i = lk_params_find(p, name);
+    const lk_shape shape = lk_params_shape(p, i);
+    const int64_t n = lk_shape_count(&shape);
+    float *x = calloc((size_t)n, sizeof *x);
+    noise(x, n, 6);
+    CHECK_OK(lk_params_write(p, i, LK_VALUE, LK_F32, x));
+    free(x);
+}
+
 static void open_whole(whole *w, const lk_codec_config *c, const lk_backend *backend, int backward)
 {
     lk_codec_distances d;
@@ -353,6 +365,8 @@ static void open_whole(whole *w, const lk_codec_config *c, const lk_backend *bac
     if (backward)
         lk_backward(w->g, w->loss);
     CHECK_OK(lk_graph_compile(w->g));
+    wake(w->params, "encoder.out.weight");
+    wake(w->params, "decoder.shape.weight");
     noise(sound, LATENTS * 32 * c->channels, 4);
     CHECK_OK(lk_graph_write(w->g, w->m.sound, LK_F32, sound));
     set(w, "stage_on", 0);
@@ -375,9 +389,10 @@ static double value(whole *w, lk_var v)
 static void gradients_agree_with_differences(void **state)
 {
     (void)state;
-    static const char *const names[] = {"decoder.head.weight", "decoder.block0.conv.weight",
-                                        "gaussian.alone.moments.weight", "encoder.in.weight",
-                                        "encoder.down.bias"};
+    static const char *const names[] = {
+        "decoder.head.weight",  "decoder.block0.conv.weight", "gaussian.alone.moments.weight",
+        "encoder.in.weight",    "encoder.linear.weight",      "decoder.linear.weight",
+        "decoder.shape.weight", "encoder.down.bias"};
     lk_codec_config c = tiny_codec(2);
     whole w = {0};
     c.labels = 3;
