@@ -36,7 +36,8 @@ static lk_var unit(lk_graph *g, lk_var x)
 static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out, double gain)
 {
     x = lk_cast(g, x, lk_graph_compute_dtype(g));
-    return lk_cast(g, lk_nn_dense(g, name, x, n_out, gain), LK_F32);
+    x = lk_cast(g, lk_nn_dense(g, name, x, n_out, gain / LK_CODEC_SLOW), LK_F32);
+    return lk_scale(g, x, LK_CODEC_SLOW);
 }
 
 /* Out of a stage; small at first, so that what is left for later stages is not mostly noise. */

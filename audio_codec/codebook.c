@@ -189,7 +189,7 @@ static void nearest_means(lk_codec_books *k, const float *unit)
         k->nearest[r] = nearest_mean(k, unit + r * k->width);
 }
 
-static void start(lk_codec_books *k, const float *unit, uint64_t stream)
+static void start(lk_codec_books *k, float use, const float *unit, uint64_t stream)
 {
     const int rounds = k->rows > k->entries ? KMEANS_ROUNDS : 0;
     first_means(k, unit, stream);
@@ -198,7 +198,6 @@ static void start(lk_codec_books *k, const float *unit, uint64_t stream)
         tally(k, unit, k->nearest);
         mean_directions(k);
     }
-    const float use = (float)k->rows / (float)k->entries;
     for (int64_t j = 0; j < k->entries; j++) {
         k->use[j] = use;
         for (int i = 0; i < k->width; i++)
@@ -263,12 +262,13 @@ done:
     return st;
 }
 
-lk_status lk_codec_books_start(lk_codec_books *k, int stage, const float *unit, int32_t *index)
+lk_status lk_codec_books_start(lk_codec_books *k, int stage, double use_of_each, const float *unit,
+                               int32_t *index)
 {
     lk_status st = LK_OK;
     int codes, use;
     LK_TRY(find_stage(k, stage, &codes, &use));
-    start(k, unit, stream_of(stage, 0, 0));
+    start(k, (float)use_of_each, unit, stream_of(stage, 0, 0));
     nearest_means(k, unit);
     memcpy(index, k->nearest, sizeof *index * (size_t)k->rows);
     LK_TRY(write_both(k, codes, k->codes));

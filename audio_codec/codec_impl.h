@@ -17,6 +17,10 @@
 #define LK_CODEC_FRAME_HZ 100
 #define LK_CODEC_FRAMES   4 /* of a latent; also the hops of an analysis window */
 
+/* The layers that fit.c sets are used times this and stored divided by it: an optimiser whose steps
+ * have one size moves them that much less than it moves the network. */
+#define LK_CODEC_SLOW 0.1
+
 #ifndef LK_CODEC_BLOCK
 #define LK_CODEC_BLOCK 8 /* latents a stream's graph computes at once */
 #endif
@@ -122,9 +126,10 @@ LK_CHECKED lk_status lk_codec_books_new(lk_codec_books **k, const lk_codec_confi
                                         lk_params *params, int64_t n_rows, double memory,
                                         double dead, uint64_t seed);
 void lk_codec_books_free(lk_codec_books **k);
-/* Codes of a stage from unit [n_rows, code_width] by k-means, and the one of each row. */
-LK_CHECKED lk_status lk_codec_books_start(lk_codec_books *k, int stage, const float *unit,
-                                          int32_t *index);
+/* Codes of a stage from unit [n_rows, code_width] by k-means, each used `use` times a batch, and
+ * the one of each row. */
+LK_CHECKED lk_status lk_codec_books_start(lk_codec_books *k, int stage, double use,
+                                          const float *unit, int32_t *index);
 /* After step `step`, with unit [n_rows, code_width] and index [n_rows] of stage i. */
 LK_CHECKED lk_status lk_codec_books_update(lk_codec_books *k, int stage, int64_t step,
                                            const float *unit, const int32_t *index);

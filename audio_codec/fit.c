@@ -1,6 +1,7 @@
 /* fit.c - a codec that was never trained becomes a linear tokenizer with a residual quantiser.
  *
- *   V            principal components of the latents' samples (linear.c); W_0 = V^T, W_1 = 0
+ *   V            principal components of x / sqrt(|x| + 1e-3), x the samples of a latent
+ * (linear.c): by their energy alone the loudest kind of sound would decide;  W_0 = V^T, W_1 = 0
  *   Gaussian     with mean a, components U and variances d of the rows to be described, the numbers
  *                of least error at KL nats (reverse water-filling; Cover, Thomas 2006, section
  *                10.3.3):
@@ -25,6 +26,7 @@
 #define ROWS_A_CODE 16
 #define PLANE       1.5
 #define LEAST       1e-8
+#define FAINT       1e-3
 #define MOST_NOISE  0.95
 
 typedef struct fitting {
@@ -80,15 +82,21 @@ done:
     return st;
 }
 
-static lk_status put(fitting *f, const char *layer, const char *what, const float *data)
+static lk_status put(fitting *f, const char *layer, const char *what, float *data)
 {
     lk_status st = LK_OK;
     char name[80];
+    lk_shape shape;
     int i;
     snprintf(name, sizeof name, "%s.%s", layer, what);
     i = lk_params_find(f->codec->params, name);
     LK_REQUIRE(i >= 0, LK_E_ARG, "the codec has no parameter '%s'", name);
+    shape = lk_params_shape(f->codec->params, i);
+    for (int64_t k = 0; k < lk_shape_count(&shape); k++)
+        data[k] /= (float)LK_CODEC_SLOW;
     LK_TRY(lk_params_write(f->codec->params, i, LK_VALUE, LK_F32, data));
+    for (int64_t k = 0; k < lk_shape_count(&shape); k++)
+        data[k] *= (float)LK_CODEC_SLOW;
 done:
     return st;
 }
@@ -101,6 +109,24 @@ static void to_mid_side(float *sound, int64_t n)
         const float left = sound[2 * i], right = sound[2 * i + 1];
         sound[2 * i] = (left + right) / 2;
         sound[2 * i + 1] = (left - right) / 2;
+    }
+}
+
+static double dot(const float *a, const float *b, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* Rows x become x / sqrt(|x|). */
+static void even_out(float *x, int64_t rows, int64_t n)
+{
+    for (int64_t r = 0; r < rows; r++, x += n) {
+        const double gain = 1 / sqrt(sqrt(dot(x, x, n)) + FAINT);
+        for (int64_t i = 0; i < n; i++)
+            x[i] *= (float)gain;
     }
 }
 
@@ -121,6 +147,7 @@ static lk_status fit_samples(fitting *f, lk_codec_crops crops, void *user, int l
         LK_TRY(next_crops(f, crops, user, i, latents));
         if (f->c->channels == 2)
             to_mid_side(f->sound, f->batch_rows * n / 2);
+        even_out(f->sound, f->batch_rows, n);
         LK_TRY(lk_pca_add(pca, f->batch_rows, f->sound));
     }
     LK_TRY(lk_pca_solve(pca, k, f->mean, f->basis, f->variance));
@@ -177,14 +204,6 @@ static lk_status components(fitting *f, int64_t k)
 done:
     lk_pca_free(&pca);
     return st;
-}
-
-static double dot(const float *a, const float *b, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
 }
 
 static double noise_of(double variance, double level)
@@ -311,7 +330,8 @@ static lk_status fit_stages(fitting *f)
     for (int i = 0; i < c->stages; i++) {
         snprintf(layer, sizeof layer, "quantiser.%d.in", i);
         LK_TRY(fit_in(f, layer, k));
-        LK_TRY(lk_codec_books_start(books, i, f->unit, f->index));
+        LK_TRY(
+            lk_codec_books_start(books, i, (double)f->batch_rows / c->entries, f->unit, f->index));
         snprintf(layer, sizeof layer, "quantiser.%d.codes", i);
         LK_TRY(lk_params_read(f->codec->params, lk_params_find(f->codec->params, layer), LK_VALUE,
                               LK_F32, codes));

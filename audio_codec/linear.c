@@ -70,15 +70,21 @@ static lk_var bands_of(lk_graph *g, const lk_codec_config *c, lk_var spectra)
     return lk_scale(g, lk_unary(g, LK_LOG, lk_affine(g, x, 1, 1e-6), 0, 0), 1 / 0.3);
 }
 
+static lk_var slow_linear(lk_graph *g, lk_var x, int64_t n_out)
+{
+    const int64_t n = lk_var_dim(g, x, -1);
+    const double most = sqrt(3.0 / (double)n) / LK_CODEC_SLOW;
+    const lk_var w = lk_param(g, "weight", LK_SHAPE(n_out, n), LK_INIT_UNIFORM, most);
+    return lk_scale(g, lk_linear(g, x, w, LK_NONE), LK_CODEC_SLOW);
+}
+
 lk_var lk_codec_features(lk_graph *g, const lk_codec_config *c, lk_var sound, lk_var spectra)
 {
     const int64_t n = (int64_t)lk_codec_period(c) * c->channels, b = lk_var_dim(g, sound, 0);
     const int64_t t = lk_var_dim(g, sound, 1) / lk_codec_period(c);
     lk_var x = lk_reshape(g, lk_codec_to_mid_side(g, sound), LK_SHAPE(b, t, n)), level, part[3];
     lk_scope(g, "encoder.linear");
-    x = lk_linear(
-        g, x, lk_param(g, "weight", LK_SHAPE(c->linear, n), LK_INIT_UNIFORM, sqrt(3.0 / (double)n)),
-        LK_NONE);
+    x = slow_linear(g, x, c->linear);
     lk_scope_end(g);
     level = lk_affine(g, lk_reduce_sum(g, lk_square(g, x), 1u << 2, 1), 1, QUIET);
     level = lk_scale(g, lk_unary(g, LK_LOG, level, 0, 0), 0.5);
@@ -107,10 +113,7 @@ lk_var lk_codec_linear_out(lk_graph *g, const lk_codec_config *c, lk_past *past,
     both[1] = p;
     p = lk_concat(g, 2, both, 2);
     lk_scope(g, "decoder.linear");
-    p = lk_linear(g, p,
-                  lk_param(g, "weight", LK_SHAPE(n, 2 * (int64_t)c->linear), LK_INIT_UNIFORM,
-                           sqrt(1.5 / c->linear)),
-                  LK_NONE);
+    p = slow_linear(g, p, n);
     lk_scope_end(g);
     p = lk_reshape(g, p, LK_SHAPE(b, t * lk_codec_period(c), c->channels));
     return lk_codec_from_mid_side(g, p);

@@ -9,8 +9,9 @@
  *                 + synthesis(W rms(x -> W to 4 frames -> blocks at 100 Hz)) at that level
  *
  * What the network adds to the latent, to the shape and to the level starts at zero, and its sound
- * starts quiet: at first the tokenizer is a linear one (fit.c).  act is GELU (tanh formula) or
- * Snake with a learned frequency.
+ * starts quiet: at first the tokenizer is a linear one (fit.c).  It adds 1/50 of what its layers
+ * give, as the numbers of a shape are small and a step of an optimiser moves all inputs at once.
+ * act is GELU (tanh formula) or Snake with a learned frequency.
  */
 #include "audio_codec/codec_impl.h"
 
@@ -22,6 +23,7 @@
 #define TAPS   7
 #define WIDER  3
 #define STRIDE LK_CODEC_FRAMES
+#define ADDED  0.02
 
 static lk_var block(lk_graph *g, const lk_codec_config *c, lk_past *past, const char *name, int i,
                     lk_var x)
@@ -56,7 +58,7 @@ lk_var lk_codec_encode(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_
     x = lk_nn_dense(g, "out", lk_nn_norm(g, "norm", LK_RMS_NORM, x, 1), c->latent_width, 0);
     lk_scope_end(g);
     h = lk_pad(g, h, 2, 0, c->latent_width - lk_var_dim(g, h, 2));
-    return lk_add(g, h, lk_cast(g, x, LK_F32));
+    return lk_add(g, h, lk_scale(g, lk_cast(g, x, LK_F32), ADDED));
 }
 
 lk_var lk_codec_decode(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_var latent)
@@ -69,7 +71,7 @@ lk_var lk_codec_decode(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_
     for (int i = 0; i < c->latent_blocks; i++)
         x = block(g, c, past, "latent", i, x);
     shape = lk_nn_dense(g, "shape", lk_nn_norm(g, "middle", LK_RMS_NORM, x, 1), c->linear + 1, 0);
-    shape = lk_cast(g, shape, LK_F32);
+    shape = lk_scale(g, lk_cast(g, shape, LK_F32), ADDED);
     level = lk_codec_level(g, c, latent, lk_slice(g, shape, 2, c->linear, 1));
     shape = lk_add(g, lk_slice(g, latent, 2, 0, c->linear), lk_slice(g, shape, 2, 0, c->linear));
     x = lk_nn_dense(g, "up", x, (int64_t)STRIDE * c->width, 1);

@@ -10,9 +10,9 @@
  *
  * A crop is stored in one of these ways (rng.h: a function of seed, batch and crop):
  *
- *   1/4     all tokens, and the Gaussian latent of what they leave
+ *   3/8     all tokens, and the Gaussian latent of what they leave
  *   1/8     all tokens           1/8     the first n, n uniform
- *   3/8     the Gaussian latent  1/8     the encoder's output as it is
+ *   5/16    the Gaussian latent  1/16    the encoder's output as it is
  */
 #include "audio_codec/codec_impl.h"
 
@@ -75,13 +75,13 @@ static void choose_ways(training *t, uint64_t seed, int64_t index)
         int n;
         for (int i = 0; i < 4; i++)
             u[i] = lk_rng_uniform(seed ^ WAYS_SEED, (uint64_t)index, (uint64_t)(4 * b + i));
-        const int tokens = u[0] < 0.5f, both = tokens && u[3] < 0.5f;
+        const int tokens = u[0] < 0.625f, both = tokens && u[3] < 0.6f;
         n = !tokens ? 0 : both || u[1] >= 0.5f ? stages : 1 + (int)(u[2] * (float)stages);
         for (int i = 0; i < stages; i++)
             t->stage_on[b * stages + i] = i < n ? 1 : 0;
         t->rest_on[b] = both ? 1 : 0;
-        t->latent_on[b] = !tokens && u[3] >= 0.25f ? 1 : 0;
-        t->raw_on[b] = !tokens && u[3] < 0.25f ? 1 : 0;
+        t->latent_on[b] = !tokens && u[3] >= 1 / 6.0f ? 1 : 0;
+        t->raw_on[b] = !tokens && u[3] < 1 / 6.0f ? 1 : 0;
     }
 }
 

@@ -204,7 +204,7 @@ static void codes_start_where_the_data_are(void **state)
     clusters(unit, index);
     CHECK_OK(lk_codec_books_new(&k, &c, p, ROWS, 0.99, 0.1, 7));
     float *codes = codes_of(p, "quantiser.1.codes");
-    CHECK_OK(lk_codec_books_start(k, 1, unit, index));
+    CHECK_OK(lk_codec_books_start(k, 1, 12.5, unit, index));
     double worst = 1, mean = 0;
     for (int r = 0; r < ROWS; r++) {
         double most = -1;
@@ -223,8 +223,8 @@ static void codes_start_where_the_data_are(void **state)
         mean += most / ROWS;
     }
     assert_true(mean > 0.9 && worst > 0.5);
-    CHECK_CLOSE(codes_of(p, "quantiser.1.use")[3], (double)ROWS / ENTRIES, 1e-5);
-    CHECK_FAILS(lk_codec_books_start(k, 5, unit, index), LK_E_ARG);
+    CHECK_CLOSE(codes_of(p, "quantiser.1.use")[3], 12.5, 1e-5);
+    CHECK_FAILS(lk_codec_books_start(k, 5, 1, unit, index), LK_E_ARG);
     CHECK_FAILS(lk_codec_books_update(k, 5, 6, unit, index), LK_E_ARG);
     index[7] = ENTRIES;
     CHECK_FAILS(lk_codec_books_update(k, 1, 6, unit, index), LK_E_ARG);
@@ -233,7 +233,7 @@ static void codes_start_where_the_data_are(void **state)
     /* Fewer rows than entries. */
     index[7] = 0;
     CHECK_OK(lk_codec_books_new(&k, &c, p, 5, 0.99, 0.1, 7));
-    CHECK_OK(lk_codec_books_start(k, 1, unit, index));
+    CHECK_OK(lk_codec_books_start(k, 1, 12.5, unit, index));
     for (int i = 0; i < ENTRIES * WIDTH; i++)
         assert_true(isfinite(codes[i]));
     lk_codec_books_free(&k);
