@@ -6,12 +6,13 @@
  *   e_i = unit(In_i r_i)         r_0 = h,  r_(i+1) = r_i - stop(o_i)
  *   c_i = unit(code k_i), k_i the nearest to e_i
  *   o_i = Out_i (e_i + stop(c_i - e_i))
- *   commit_i = mean (e_i - c_i)^2;   rebuild = mean over i of mean |o_i - r_i|^2, r_i stopped
+ *   commit_i = mean (e_i - c_i)^2;   rebuild = mean over i of mean |o_i - r_i|^2
  *
- * rebuild trains In and Out alone: the few numbers of a stage become those that say most about what
- * is left.  In the chain only the subtracted output is stopped: the whole residual would cut every
- * stage after the first off from the encoder, which is a known fault.  A code is the direction of a
- * moving average (codebook.c), so its length carries no meaning, and no gradient reaches it.
+ * rebuild makes the few numbers of a stage those that say most about what is left, and holds the
+ * encoder to what the stages can say: h has no norm that would keep it from growing.  In the chain
+ * only the subtracted output is stopped: the whole residual would cut every stage after the first
+ * off from the encoder, which is a known fault.  A code is the direction of a moving average
+ * (codebook.c), so its length carries no meaning, and no gradient reaches it.
  *
  * Gaussian latent (Kingma, Welling 2014) of h alone, or of what the tokens leave, r = h - stop(sum
  * of o_i), with weights of their own, since r is much smaller than h:
@@ -62,14 +63,6 @@ static lk_var look_up(lk_graph *g, lk_var codes, lk_var index)
     return lk_reshape(g, rows, LK_SHAPE(b, t, lk_var_dim(g, codes, 1)));
 }
 
-/* How far a stage is from what it is given; the encoder is not asked to give something easier. */
-static lk_var rebuilt(lk_graph *g, const lk_codec_config *c, lk_var given, lk_var code)
-{
-    const lk_var e = unit(g, dense(g, "in", given, c->code_width, 1));
-    return lk_scale(g, lk_mse_loss(g, out_of(g, c, lk_straight_through(g, e, code)), given),
-                    c->latent_width);
-}
-
 void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec_stages *s)
 {
     lk_var residual = h;
@@ -84,7 +77,7 @@ void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec
         code = look_up(g, codes, s->index[i]);
         s->out[i] = out_of(g, c, lk_straight_through(g, s->unit[i], code));
         s->commit[i] = lk_mse_loss(g, s->unit[i], code);
-        back = rebuilt(g, c, lk_stop_gradient(g, residual), code);
+        back = lk_scale(g, lk_mse_loss(g, s->out[i], residual), c->latent_width);
         s->rebuild = i == 0 ? back : lk_add(g, s->rebuild, back);
         residual = lk_sub(g, residual, lk_stop_gradient(g, s->out[i]));
         lk_scope_end(g);

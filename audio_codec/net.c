@@ -9,7 +9,7 @@
  *                 + synthesis(W rms(x -> W to 4 frames -> blocks at 100 Hz)) at that level
  *
  * What the network adds to the latent, to the shape and to the level starts at zero, and its sound
- * starts quiet: at first the tokenizer is a linear one (fit.c).  It adds 1/50 of what its layers
+ * starts quiet: at first the tokenizer is a linear one (fit.c).  It adds 1/200 of what its layers
  * give, as the numbers of a shape are small and a step of an optimiser moves all inputs at once.
  * act is GELU (tanh formula) or Snake with a learned frequency.
  */
@@ -23,7 +23,7 @@
 #define TAPS   7
 #define WIDER  3
 #define STRIDE LK_CODEC_FRAMES
-#define ADDED  0.02
+#define ADDED  0.005
 
 static lk_var block(lk_graph *g, const lk_codec_config *c, lk_past *past, const char *name, int i,
                     lk_var x)
