@@ -33,7 +33,7 @@ static lk_var unit(lk_graph *g, lk_var x)
     return lk_scale(g, lk_norm(g, LK_RMS_NORM, x, LK_NONE, LK_NONE, 1, 1e-12), 1 / root);
 }
 
-/* A layer in the compute type between f32 values. */
+/* A layer that fit.c sets, in the compute type between f32 values. */
 static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out, double gain)
 {
     x = lk_cast(g, x, lk_graph_compute_dtype(g));
@@ -128,9 +128,9 @@ lk_var lk_codec_classify(lk_graph *g, const lk_codec_config *c, lk_var first)
 {
     lk_var logits;
     lk_scope(g, "quantiser.0");
-    logits = dense(g, "labels", first, c->labels, 1);
+    logits = lk_nn_dense(g, "labels", lk_cast(g, first, lk_graph_compute_dtype(g)), c->labels, 1);
     lk_scope_end(g);
-    return logits;
+    return lk_cast(g, logits, LK_F32);
 }
 
 lk_var lk_codec_perplexity(lk_graph *g, const lk_codec_config *c, int stage)

@@ -4,7 +4,7 @@
  *
  *   p = V x,   l = ln sqrt(|p|^2 + 1e-7),   s = p e^(-l)            gain and shape
  *   b_i = ln(mean over band i and 4 frames of |X|^0.3) / 0.3        spectra of frames.c
- *   features = s,  (l + 4) / 2,  (b - l + 7) / 10
+ *   features = s,  (l + 4) / 2,  (b - l + 7) / 4
  *
  * and back, with W_0 and W_1 of "decoder.linear" for the latent itself and the one before it:
  *
@@ -26,7 +26,7 @@
 #define LEVEL_ZERO 4.0
 #define LEVEL_UNIT 0.5
 #define BAND_ZERO  7.0
-#define BAND_UNIT  0.1
+#define BAND_UNIT  0.25
 #define LOUDEST    4.0
 #define QUIETEST   (-12.0)
 

@@ -34,7 +34,8 @@ static char *slurp(const char *name, size_t *n)
     return data;
 }
 
-/* Two tones; the first one's pitch is the label of every second latent. */
+/* Two tones; the first one's pitch, which goes with its loudness, is the label of every second
+ * latent. */
 static int64_t stop_at = -1;
 static lk_status tones(void *user, uint64_t seed, int64_t index, int64_t n_crops, int64_t n_samples,
                        float *sound, int32_t *labels)
@@ -49,7 +50,7 @@ static lk_status tones(void *user, uint64_t seed, int64_t index, int64_t n_crops
         for (int64_t i = 0; i < n_samples; i++)
             for (int ch = 0; ch < c->channels; ch++)
                 sound[(b * n_samples + i) * c->channels + ch] =
-                    (float)(0.3 * sin(phase + 0.2 * (1 + pitch) * (double)i) +
+                    (float)((0.1 + 0.2 * pitch) * sin(phase + 0.2 * (1 + pitch) * (double)i) +
                             (ch ? -0.1 : 0.1) * sin(1.7 * (double)i));
         for (int64_t t = 0; t < n_samples / lk_codec_period(c); t += 2)
             labels[b * (n_samples / lk_codec_period(c)) + t] = pitch;
@@ -237,7 +238,7 @@ static void a_fitted_codec_is_a_linear_one(void **state)
 static void the_losses_fall(void **state)
 {
     (void)state;
-    static const char *const falling[] = {"loss", "mel", "label"};
+    static const char *const falling[] = {"mel", "label", "loss"};
     static const char *const there[] = {"wave",        "commit", "rebuild",
                                         "kl_kbps",     "label",  "perplexity0",
                                         "perplexity2", "lr",     "grad_norm"};
