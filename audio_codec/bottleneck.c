@@ -6,14 +6,16 @@
  *   e_i = unit(In_i r_i)         r_0 = h,  r_(i+1) = r_i - stop(o_i)
  *   c_i = unit(code k_i), k_i the nearest to e_i
  *   o_i = Out_i (e_i + stop(c_i - e_i))
- *   commit_i = mean (e_i - c_i)^2;   rebuild = mean over i of mean (o_i - r_i)^2, r_i stopped
+ *   commit_i = mean (e_i - c_i)^2;   rebuild = mean over i of mean |o_i - r_i|^2
  *
- * rebuild trains In and Out alone: the few numbers of a stage become those that say most about what
- * is left.  In the chain only the subtracted output is stopped: the whole residual would cut every
- * stage after the first off from the encoder, which is a known fault.  A code is the direction of a
- * moving average (codebook.c), so its length carries no meaning, and no gradient reaches it.
+ * rebuild makes the few numbers of a stage those that say most about what is left, and holds the
+ * encoder to what the stages can say: h has no norm that would keep it from growing.  In the chain
+ * only the subtracted output is stopped: the whole residual would cut every stage after the first
+ * off from the encoder, which is a known fault.  A code is the direction of a moving average
+ * (codebook.c), so its length carries no meaning, and no gradient reaches it.
  *
- * Gaussian latent (Kingma, Welling 2014) of what the tokens leave, r = h - stop(sum of o_i):
+ * Gaussian latent (Kingma, Welling 2014) of h alone, or of what the tokens leave, r = h - stop(sum
+ * of o_i), with weights of their own, since r is much smaller than h:
  *
  *   mean, log_var = M r;   z = mean + e^(log_var / 2) noise;   latent = sum of o_i + Z z
  */
@@ -31,11 +33,12 @@ static lk_var unit(lk_graph *g, lk_var x)
     return lk_scale(g, lk_norm(g, LK_RMS_NORM, x, LK_NONE, LK_NONE, 1, 1e-12), 1 / root);
 }
 
-/* A layer in the compute type between f32 values. */
+/* A layer that fit.c sets, in the compute type between f32 values. */
 static lk_var dense(lk_graph *g, const char *name, lk_var x, int64_t n_out, double gain)
 {
     x = lk_cast(g, x, lk_graph_compute_dtype(g));
-    return lk_cast(g, lk_nn_dense(g, name, x, n_out, gain), LK_F32);
+    x = lk_cast(g, lk_nn_dense(g, name, x, n_out, gain / LK_CODEC_SLOW), LK_F32);
+    return lk_scale(g, x, LK_CODEC_SLOW);
 }
 
 /* Out of a stage; small at first, so that what is left for later stages is not mostly noise. */
@@ -60,13 +63,6 @@ static lk_var look_up(lk_graph *g, lk_var codes, lk_var index)
     return lk_reshape(g, rows, LK_SHAPE(b, t, lk_var_dim(g, codes, 1)));
 }
 
-/* How far a stage is from what it is given; the encoder is not asked to give something easier. */
-static lk_var rebuilt(lk_graph *g, const lk_codec_config *c, lk_var given, lk_var code)
-{
-    const lk_var e = unit(g, dense(g, "in", given, c->code_width, 1));
-    return lk_mse_loss(g, out_of(g, c, lk_straight_through(g, e, code)), given);
-}
-
 void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec_stages *s)
 {
     lk_var residual = h;
@@ -81,7 +77,7 @@ void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec
         code = look_up(g, codes, s->index[i]);
         s->out[i] = out_of(g, c, lk_straight_through(g, s->unit[i], code));
         s->commit[i] = lk_mse_loss(g, s->unit[i], code);
-        back = rebuilt(g, c, lk_stop_gradient(g, residual), code);
+        back = lk_scale(g, lk_mse_loss(g, s->out[i], residual), c->latent_width);
         s->rebuild = i == 0 ? back : lk_add(g, s->rebuild, back);
         residual = lk_sub(g, residual, lk_stop_gradient(g, s->out[i]));
         lk_scope_end(g);
@@ -103,21 +99,26 @@ lk_var lk_codec_from_tokens(lk_graph *g, const lk_codec_config *c, lk_var tokens
     return sum;
 }
 
-void lk_codec_moments(lk_graph *g, const lk_codec_config *c, lk_var residual, lk_var *mean,
-                      lk_var *log_var)
+static void gaussian_scope(lk_graph *g, lk_codec_part part)
 {
-    lk_var part[2];
-    lk_scope(g, "gaussian");
-    lk_split_equally(g, dense(g, "moments", residual, 2 * c->continuous, 1), 2, 2, part);
-    lk_scope_end(g);
-    *mean = part[0];
-    *log_var = lk_unary(g, LK_CLAMP, part[1], -12, 4);
+    lk_scope(g, "gaussian.%s", part == LK_CODEC_ALONE ? "alone" : "rest");
 }
 
-lk_var lk_codec_from_latent(lk_graph *g, const lk_codec_config *c, lk_var z)
+void lk_codec_moments(lk_graph *g, const lk_codec_config *c, lk_codec_part part, lk_var h,
+                      lk_var *mean, lk_var *log_var)
+{
+    lk_var both[2];
+    gaussian_scope(g, part);
+    lk_split_equally(g, dense(g, "moments", h, 2 * c->continuous, 1), 2, 2, both);
+    lk_scope_end(g);
+    *mean = both[0];
+    *log_var = lk_unary(g, LK_CLAMP, both[1], -12, 4);
+}
+
+lk_var lk_codec_from_latent(lk_graph *g, const lk_codec_config *c, lk_codec_part part, lk_var z)
 {
     lk_var out;
-    lk_scope(g, "gaussian");
+    gaussian_scope(g, part);
     out = dense(g, "out", z, c->latent_width, 1);
     lk_scope_end(g);
     return out;
@@ -127,9 +128,9 @@ lk_var lk_codec_classify(lk_graph *g, const lk_codec_config *c, lk_var first)
 {
     lk_var logits;
     lk_scope(g, "quantiser.0");
-    logits = dense(g, "labels", first, c->labels, 1);
+    logits = lk_nn_dense(g, "labels", lk_cast(g, first, lk_graph_compute_dtype(g)), c->labels, 1);
     lk_scope_end(g);
-    return logits;
+    return lk_cast(g, logits, LK_F32);
 }
 
 lk_var lk_codec_perplexity(lk_graph *g, const lk_codec_config *c, int stage)

@@ -9,10 +9,10 @@
  * and code k is s_k / |s_k|, the mean direction of its vectors (van den Oord et al. 2017, appendix
  * A.1).
  *
- * Start        in step i stage i, whose predecessors have codes by then, gets its codes by k-means
- *              on the sphere; with fewer rows than entries they are the rows, slightly moved.
- * Rebirth      a code with u_k < dead * mean u becomes a random row of the batch, with the mean use
- *              (Defossez et al. 2024, section 3.3.2).  Looked for every 5 steps.
+ * Start        codes by k-means on the sphere (fit.c gives the rows); with fewer rows than entries
+ * they are the rows, slightly moved. Rebirth      a code with u_k < dead * mean u becomes a random
+ * row of the batch, with the mean use (Defossez et al. 2024, section 3.3.2).  Looked for every 5
+ * steps.
  *
  * Everything follows from the store, the step, the batch and the seed, so a resumed training goes
  * on in the same bits.
@@ -183,17 +183,21 @@ static void mean_directions(lk_codec_books *k)
     }
 }
 
-static void start(lk_codec_books *k, const float *unit, uint64_t stream)
+static void nearest_means(lk_codec_books *k, const float *unit)
+{
+    for (int64_t r = 0; r < k->rows; r++)
+        k->nearest[r] = nearest_mean(k, unit + r * k->width);
+}
+
+static void start(lk_codec_books *k, float use, const float *unit, uint64_t stream)
 {
     const int rounds = k->rows > k->entries ? KMEANS_ROUNDS : 0;
     first_means(k, unit, stream);
     for (int n = 0; n < rounds; n++) {
-        for (int64_t r = 0; r < k->rows; r++)
-            k->nearest[r] = nearest_mean(k, unit + r * k->width);
+        nearest_means(k, unit);
         tally(k, unit, k->nearest);
         mean_directions(k);
     }
-    const float use = (float)k->rows / (float)k->entries;
     for (int64_t j = 0; j < k->entries; j++) {
         k->use[j] = use;
         for (int i = 0; i < k->width; i++)
@@ -248,25 +252,46 @@ done:
     return st;
 }
 
+static lk_status find_stage(const lk_codec_books *k, int stage, int *codes, int *use)
+{
+    lk_status st = LK_OK;
+    *codes = find(k, stage, "codes");
+    *use = find(k, stage, "use");
+    LK_REQUIRE(*codes >= 0 && *use >= 0, LK_E_ARG, "the store has no codes of stage %d", stage);
+done:
+    return st;
+}
+
+lk_status lk_codec_books_start(lk_codec_books *k, int stage, double use_of_each, const float *unit,
+                               int32_t *index)
+{
+    lk_status st = LK_OK;
+    int codes, use;
+    LK_TRY(find_stage(k, stage, &codes, &use));
+    start(k, (float)use_of_each, unit, stream_of(stage, 0, 0));
+    nearest_means(k, unit);
+    memcpy(index, k->nearest, sizeof *index * (size_t)k->rows);
+    LK_TRY(write_both(k, codes, k->codes));
+    LK_TRY(write_both(k, use, k->use));
+done:
+    return st;
+}
+
 lk_status lk_codec_books_update(lk_codec_books *k, int stage, int64_t step, const float *unit,
                                 const int32_t *index)
 {
     lk_status st = LK_OK;
-    const int codes = find(k, stage, "codes"), use = find(k, stage, "use");
-    LK_REQUIRE(codes >= 0 && use >= 0, LK_E_ARG, "the store has no codes of stage %d", stage);
+    int codes, use;
+    LK_TRY(find_stage(k, stage, &codes, &use));
     for (int64_t r = 0; r < k->rows; r++)
         LK_REQUIRE(index[r] >= 0 && index[r] < k->entries, LK_E_ARG,
                    "stage %d has %d codes, there is none with number %d", stage, k->entries,
                    (int)index[r]);
     LK_TRY(lk_params_read(k->params, codes, LK_VALUE, LK_F32, k->codes));
     LK_TRY(lk_params_read(k->params, use, LK_VALUE, LK_F32, k->use));
-    if (step == stage) {
-        start(k, unit, stream_of(stage, step, 0));
-    } else if (step > stage) {
-        blend(k, unit, index);
-        if (step % REBIRTH_EVERY == 0)
-            bear_again(k, unit, stream_of(stage, step, 1));
-    }
+    blend(k, unit, index);
+    if (step % REBIRTH_EVERY == 0)
+        bear_again(k, unit, stream_of(stage, step, 1));
     LK_TRY(write_both(k, codes, k->codes));
     LK_TRY(write_both(k, use, k->use));
 done:

@@ -51,12 +51,13 @@ typedef struct lk_codec_config {
     int channels;                              /* 1, or 2 (mid and side inside) */
     int width, encoder_blocks, decoder_blocks; /* at 100 Hz */
     int latent_width, latent_blocks;           /* at 25 Hz, on each side */
-    int stages, entries, code_width;           /* residual quantiser: codes of code_width numbers */
-    int continuous;                            /* channels of the Gaussian latent */
-    double target_kl_nats;                     /* a latent; bits/s = 25 KL / ln 2 */
-    const char *activation;                    /* "gelu" or "snake" */
-    int labels;                                /* classes stage 1 is supervised with; 0: none */
-    int seed;                                  /* of all initial weights */
+    int linear, bands; /* numbers of a latent that sound depends on linearly; of its spectrum */
+    int stages, entries, code_width; /* residual quantiser: codes of code_width numbers */
+    int continuous;                  /* channels of the Gaussian latent */
+    double target_kl_nats;           /* a latent, with and without tokens; bits/s = 25 KL / ln 2 */
+    const char *activation;          /* "gelu" or "snake" */
+    int labels;                      /* classes stage 1 is supervised with; 0: none */
+    int seed;                        /* of all initial weights */
 } lk_codec_config;
 
 extern const lk_option lk_codec_options[];
@@ -181,7 +182,9 @@ typedef struct lk_codec_train_config {
     const lk_safetensors_text *texts;
 } lk_codec_train_config;
 
-/* Failures and stops as in train.h. */
+/* A training that does not go on begins with a fit: crops with indices from LK_CODEC_FIT_INDEX on
+ * make the codec a linear one (audio_codec/fit.c).  Failures and stops as in train.h. */
+#define LK_CODEC_FIT_INDEX (INT64_C(1) << 40)
 LK_CHECKED lk_status lk_codec_train(const lk_codec_train_config *config);
 
 #ifdef __cplusplus

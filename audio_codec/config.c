@@ -15,6 +15,8 @@ const lk_option lk_codec_options[] = {
     LK_OPT_INT(lk_codec_config, decoder_blocks, 6, 0, 64, "blocks of the decoder at 100 Hz"),
     LK_OPT_INT(lk_codec_config, latent_width, 256, 4, 2048, "channels of the layers at 25 Hz"),
     LK_OPT_INT(lk_codec_config, latent_blocks, 2, 0, 64, "blocks at 25 Hz on each side"),
+    LK_OPT_INT(lk_codec_config, linear, 96, 1, 1024, "principal components of a latent's samples"),
+    LK_OPT_INT(lk_codec_config, bands, 16, 1, 64, "bands of a latent's spectrum"),
     LK_OPT_INT(lk_codec_config, stages, 8, 1, LK_CODEC_MOST_STAGES, "tokens a latent"),
     LK_OPT_INT(lk_codec_config, entries, 1024, 2, 65536, "codes of a stage"),
     LK_OPT_INT(lk_codec_config, code_width, 8, 2, 64, "numbers a code is looked up by"),
@@ -43,7 +45,7 @@ const lk_option lk_codec_train_options[] = {
     LK_OPT_DOUBLE(S, average, 0.999, 0, 0.999999, "memory of the averaged weights; 0: none"),
     LK_OPT_DOUBLE(S, mel, 15, 0, 1e6, "weight of the log-mel distances"),
     LK_OPT_DOUBLE(S, stft, 1, 0, 1e6, "weight of the complex spectra's distances"),
-    LK_OPT_DOUBLE(S, wave, 0.1, 0, 1e6, "weight of the samples' distance"),
+    LK_OPT_DOUBLE(S, wave, 15, 0, 1e6, "weight of the samples' distance"),
     LK_OPT_DOUBLE(S, commit, 0.25, 0, 1e6, "weight of the distances to the codes"),
     LK_OPT_DOUBLE(S, rebuild, 1, 0, 1e6, "weight of what each stage leaves of its input"),
     LK_OPT_DOUBLE(S, kl, 2e-3, 0, 1e6, "weight of (KL - target)^2, in nats a latent"),
@@ -112,6 +114,12 @@ lk_status lk_codec_check(const lk_codec_config *c)
                "codec: %d Hz is no rate of whole flicks and whole frames; use 16000, "
                "24000 or 48000",
                c->rate_hz);
+    LK_REQUIRE(c->linear <= lk_codec_period(c) * c->channels, LK_E_ARG,
+               "codec: a latent has %d samples, which is too few for linear=%d",
+               lk_codec_period(c) * c->channels, c->linear);
+    LK_REQUIRE(c->linear + 1 + c->bands <= c->latent_width, LK_E_ARG,
+               "codec: linear=%d, a level and bands=%d do not fit into latent_width=%d", c->linear,
+               c->bands, c->latent_width);
 done:
     return st;
 }

@@ -8,9 +8,9 @@
  *                turn from frame to frame, and no linear layer finds a magnitude in them.
  *                lk_stft centres frame t at t h; behind the 3 h samples before the piece, its
  *                frames 2, 3, .. are these.
- *   synthesis    F_j[k] = N / 2 min(e^3, e^(m - 5)) (p + i q) / sqrt(p^2 + q^2 + 1e-4), m, p, q
- *                the network's,  f_j = real inverse transform, N samples placed from j h on:
- *                y[s] = sum_j v_j[s - j h] f_j[s - j h] / sum_j v_j[s - j h]
+ *   synthesis    F_j[k] = N / 2 min(e^3, e^(m + l - 8)) (p + i q) / sqrt(p^2 + q^2 + 1e-4), m, p, q
+ *                the network's, l the level of the latent,  f_j = real inverse transform, N samples
+ * placed from j h on: y[s] = sum_j v_j[s - j h] f_j[s - j h] / sum_j v_j[s - j h]
  *
  * A sample hears the four newest frames.  All four frames of a latent are made at once, so each is
  * known to the latent's end, and only what they say beyond it is a guess.  Therefore the weights
@@ -35,7 +35,7 @@
 
 #define FRAMES  LK_CODEC_FRAMES
 #define LOUDEST 3.0
-#define SHIFT   5.0
+#define SHIFT   8.0
 
 lk_var lk_codec_window(lk_graph *g, int n, double scale)
 {
@@ -176,15 +176,18 @@ lk_var lk_codec_overlap(lk_graph *g, const lk_codec_config *c, lk_past *past, lk
     return lk_codec_from_mid_side(g, lk_reshape(g, x, LK_SHAPE(b, j * hop, ch)));
 }
 
-lk_var lk_codec_synthesise(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_var head)
+lk_var lk_codec_synthesise(lk_graph *g, const lk_codec_config *c, lk_past *past, lk_var head,
+                           lk_var level)
 {
     const int hop = lk_codec_hop(c);
     const int64_t b = lk_var_dim(g, head, 0), j = lk_var_dim(g, head, 1);
     const lk_shape bins = LK_SHAPE(b, j, c->channels, 2 * hop + 1, 1);
     lk_var part[3], length;
+    level = lk_reshape(g, lk_repeat(g, level, 1, FRAMES), LK_SHAPE(b, j, 1, 1, 1));
     lk_split_equally(g, lk_reshape(g, head, LK_SHAPE(b, j, c->channels, 3, 2 * hop + 1)), 3, 3,
                      part);
-    part[0] = lk_unary(g, LK_CLAMP, lk_affine(g, part[0], 1, -SHIFT), -30, LOUDEST);
+    part[0] =
+        lk_unary(g, LK_CLAMP, lk_affine(g, lk_add(g, part[0], level), 1, -SHIFT), -30, LOUDEST);
     part[0] = lk_scale(g, lk_unary(g, LK_EXP, part[0], 0, 0), FRAMES * hop / 2);
     length = lk_add(g, lk_square(g, part[1]), lk_square(g, part[2]));
     length = lk_unary(g, LK_RSQRT, lk_affine(g, length, 1, 1e-4), 0, 0);

@@ -7,7 +7,8 @@
  *           320 mel bands of the magnitudes, not below 1e-5    (Kumar et al. 2023, section 3.4)
  *   stft    mean over n in 128, 256, .. 2048 of mean |STFT_n(y) - STFT_n(x)|, real and imaginary
  *           parts; the window's squares sum to 1
- *   wave    mean |y - x|
+ *   wave    mean over voices of d^2 / sqrt((d^2 + e) (|x|^2 + e)), d = |y - x|, e = 1e-8 a sample:
+ *           the amplitude of the error beside that of the sound, whatever its level
  */
 #include "audio_codec/codec_impl.h"
 
@@ -18,6 +19,7 @@
 #define FIRST_BANDS 5
 #define FIRST_STFT  2 /* of the scales */
 #define FLOOR       1e-5
+#define QUIET       1e-8
 
 /* [B, S, C] -> [B', S]: every channel, and mid and side of two. */
 static lk_var voices(lk_graph *g, lk_var x)
@@ -29,6 +31,15 @@ static lk_var voices(lk_graph *g, lk_var x)
     x = c == 2 ? lk_concat(g, 2, all, 0) : x;
     x = lk_permute(g, x, (const int[]){0, 2, 1});
     return lk_reshape(g, x, LK_SHAPE(c == 2 ? 4 * b : b, s));
+}
+
+static lk_var error_of(lk_graph *g, lk_var y, lk_var x)
+{
+    const double quiet = QUIET * (double)lk_var_dim(g, x, 1);
+    const lk_var d = lk_reduce_sum(g, lk_square(g, lk_sub(g, y, x)), 1u << 1, 0);
+    const lk_var power = lk_reduce_sum(g, lk_square(g, x), 1u << 1, 0);
+    lk_var both = lk_mul(g, lk_affine(g, d, 1, quiet), lk_affine(g, power, 1, quiet));
+    return lk_mean_all(g, lk_mul(g, d, lk_unary(g, LK_RSQRT, both, 0, 0)));
 }
 
 lk_codec_distances lk_codec_distance(lk_graph *g, const lk_codec_config *c, lk_var y, lk_var x)
@@ -52,6 +63,6 @@ lk_codec_distances lk_codec_distance(lk_graph *g, const lk_codec_config *c, lk_v
         one = lk_scale(g, lk_l1_loss(g, spectrum[0], spectrum[1]), unit / (SCALES - FIRST_STFT));
         d.stft = i == FIRST_STFT ? one : lk_add(g, d.stft, one);
     }
-    d.wave = lk_l1_loss(g, sound[0], sound[1]);
+    d.wave = error_of(g, sound[0], sound[1]);
     return d;
 }

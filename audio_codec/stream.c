@@ -31,6 +31,11 @@ static lk_status check_mode(lk_codec_mode mode)
     return LK_OK;
 }
 
+static lk_codec_part gaussian_part(lk_codec_mode mode)
+{
+    return mode & LK_CODEC_TOKENS ? LK_CODEC_REST : LK_CODEC_ALONE;
+}
+
 static lk_status new_graph(const lk_codec *codec, lk_graph **g, lk_past **past)
 {
     lk_status st = LK_OK;
@@ -115,7 +120,7 @@ static lk_status record_encoder(lk_codec_encoder *e)
         }
     }
     if (e->mode & LK_CODEC_CONTINUOUS) {
-        lk_codec_moments(g, c, residual, &e->mean, &e->log_var);
+        lk_codec_moments(g, c, gaussian_part(e->mode), residual, &e->mean, &e->log_var);
         lk_output(g, "mean", e->mean);
         lk_output(g, "log_var", e->log_var);
     }
@@ -328,7 +333,7 @@ static lk_status record_decoder(lk_codec_decoder *d, int stages)
     if (d->mode & LK_CODEC_CONTINUOUS) {
         lk_var z;
         d->latent = lk_input(g, "latent", LK_F32, LK_SHAPE(1, LK_CODEC_BLOCK, c->continuous));
-        z = lk_codec_from_latent(g, c, d->latent);
+        z = lk_codec_from_latent(g, c, gaussian_part(d->mode), d->latent);
         sum = lk_is_none(sum) ? z : lk_add(g, sum, z);
     }
     d->sound = lk_codec_decode(g, c, d->past, sum);

@@ -8,9 +8,11 @@
  *              scales and layers of mean |D_l(y) - D_l(x)|       (Defossez et al. 2022,
  * section 3.4)
  *
- * A crop is stored in one of these ways (rng.h: a function of seed, batch and crop): tokens with
- * probability 1/2, then all of them or, again 1/2, the first n for a uniform n; the Gaussian latent
- * with probability 3/4; neither: the decoder hears the encoder's output as it is.
+ * A crop is stored in one of these ways (rng.h: a function of seed, batch and crop):
+ *
+ *   3/8     all tokens, and the Gaussian latent of what they leave
+ *   1/8     all tokens           1/8     the first n, n uniform
+ *   5/16    the Gaussian latent  1/16    the encoder's output as it is
  */
 #include "audio_codec/codec_impl.h"
 
@@ -37,7 +39,7 @@ typedef struct training {
     const char *names[LK_TRAIN_MOST_LOSSES];
     char perplexity[LK_CODEC_MOST_STAGES][24];
     int n_names;
-    float *sound, *stage_on, *latent_on, *raw_on, *label_on, *unit;
+    float *sound, *stage_on, *latent_on, *rest_on, *raw_on, *label_on, *unit;
     int32_t *label, *index;
     lk_text codec_text, settings_text;
     lk_safetensors_text *texts;
@@ -52,6 +54,7 @@ static void close_training(training *t)
     lk_free(t->sound);
     lk_free(t->stage_on);
     lk_free(t->latent_on);
+    lk_free(t->rest_on);
     lk_free(t->raw_on);
     lk_free(t->label_on);
     lk_free(t->unit);
@@ -72,11 +75,13 @@ static void choose_ways(training *t, uint64_t seed, int64_t index)
         int n;
         for (int i = 0; i < 4; i++)
             u[i] = lk_rng_uniform(seed ^ WAYS_SEED, (uint64_t)index, (uint64_t)(4 * b + i));
-        n = u[0] >= 0.5f ? 0 : u[1] >= 0.5f ? stages : 1 + (int)(u[2] * (float)stages);
+        const int tokens = u[0] < 0.625f, both = tokens && u[3] < 0.6f;
+        n = !tokens ? 0 : both || u[1] >= 0.5f ? stages : 1 + (int)(u[2] * (float)stages);
         for (int i = 0; i < stages; i++)
             t->stage_on[b * stages + i] = i < n ? 1 : 0;
-        t->latent_on[b] = u[3] >= 0.25f ? 1 : 0;
-        t->raw_on[b] = n == 0 && u[3] < 0.25f ? 1 : 0;
+        t->rest_on[b] = both ? 1 : 0;
+        t->latent_on[b] = !tokens && u[3] >= 1 / 6.0f ? 1 : 0;
+        t->raw_on[b] = !tokens && u[3] < 1 / 6.0f ? 1 : 0;
     }
 }
 
@@ -103,6 +108,7 @@ static lk_status fill(void *user, lk_graph *g, const lk_train_batch *b)
     LK_TRY(lk_graph_write(g, lk_graph_find(g, "sound"), LK_F32, t->sound));
     LK_TRY(lk_graph_write(g, lk_graph_find(g, "stage_on"), LK_F32, t->stage_on));
     LK_TRY(lk_graph_write(g, lk_graph_find(g, "latent_on"), LK_F32, t->latent_on));
+    LK_TRY(lk_graph_write(g, lk_graph_find(g, "rest_on"), LK_F32, t->rest_on));
     LK_TRY(lk_graph_write(g, lk_graph_find(g, "raw_on"), LK_F32, t->raw_on));
     if (t->c->labels > 0) {
         read_labels(t);
@@ -199,7 +205,8 @@ static lk_status record_first(training *t)
     loss = weighted(g, loss, m.label, t->s->label);
     tell(t, g, "commit", m.commit);
     tell(t, g, "rebuild", m.stages.rebuild);
-    tell(t, g, "kl_kbps", lk_scale(g, m.kl_nats, LK_CODEC_LATENT_HZ / log(2) / 1000));
+    tell(t, g, "kl_kbps", lk_scale(g, m.kl_nats[0], LK_CODEC_LATENT_HZ / log(2) / 1000));
+    tell(t, g, "kl_rest_kbps", lk_scale(g, m.kl_nats[1], LK_CODEC_LATENT_HZ / log(2) / 1000));
     if (t->c->labels > 0)
         tell(t, g, "label", m.label);
     record_perplexity(t, g);
@@ -297,6 +304,7 @@ static lk_status make_room(training *t)
     LK_TRY(LK_NEW_ARRAY(&t->sound, rows * lk_codec_period(t->c) * t->c->channels));
     LK_TRY(LK_NEW_ARRAY(&t->stage_on, t->s->batch * t->c->stages));
     LK_TRY(LK_NEW_ARRAY(&t->latent_on, t->s->batch));
+    LK_TRY(LK_NEW_ARRAY(&t->rest_on, t->s->batch));
     LK_TRY(LK_NEW_ARRAY(&t->raw_on, t->s->batch));
     LK_TRY(LK_NEW_ARRAY(&t->label_on, rows));
     LK_TRY(LK_NEW_ARRAY(&t->unit, rows * t->c->code_width));
@@ -330,12 +338,31 @@ static lk_train_phase phase_of(training *t, lk_graph *g, const char *name, int64
     };
 }
 
+/* The weights a training starts from, unless it goes on. */
+static lk_status fit(training *t)
+{
+    lk_status st = LK_OK;
+    lk_text checkpoints = {0};
+    char *latest = NULL;
+    LK_TRY(lk_text_add(&checkpoints, "%s/checkpoints", t->config->folder));
+    if (t->config->resume)
+        LK_TRY(lk_checkpoint_latest(checkpoints.at, &latest));
+    if (!latest)
+        LK_TRY(
+            lk_codec_fit(t->codec, t->config->crops, t->config->user, t->s->batch, t->s->latents));
+done:
+    lk_free(latest);
+    lk_text_free(&checkpoints);
+    return st;
+}
+
 static lk_status open_first(training *t)
 {
     lk_status st = LK_OK;
     const int64_t rows = (int64_t)t->s->batch * t->s->latents;
     LK_TRY(lk_codec_new_on(&t->codec, t->c, t->config->backend));
     LK_TRY(make_room(t));
+    LK_TRY(fit(t));
     LK_TRY(record_first(t));
     LK_TRY(lk_codec_books_new(&t->books, t->c, t->codec->params, rows, t->s->code_memory,
                               t->s->dead, (uint64_t)t->c->seed));

@@ -13,6 +13,8 @@ static inline lk_codec_config tiny_codec(int channels)
     c.width = 12;
     c.encoder_blocks = c.decoder_blocks = c.latent_blocks = 1;
     c.latent_width = 16;
+    c.linear = 8;
+    c.bands = 3;
     c.stages = 3;
     c.entries = 16;
     c.code_width = 4;

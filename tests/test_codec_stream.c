@@ -370,7 +370,8 @@ static void other_files_are_refused_by_name(void **state)
     (void)state;
     static const char *const good =
         "rate_hz: 800\nwidth: 12\nencoder_blocks: 1\ndecoder_blocks: 1\nlatent_blocks: 1\n"
-        "latent_width: 16\nstages: 3\nentries: 16\ncode_width: 4\ncontinuous: 4\n";
+        "latent_width: 16\nlinear: 8\nbands: 3\nstages: 3\nentries: 16\ncode_width: 4\ncontinuous: "
+        "4\n";
     lk_codec *codec = NULL;
     in_base("other.safetensors");
 #define REFUSED(code)                                                                              \
@@ -394,7 +395,7 @@ static void other_files_are_refused_by_name(void **state)
     REFUSED(LK_E_FORMAT);
     write_other(LK_CODEC_FORMAT, "rubbish", -1, 0);
     REFUSED(LK_E_FORMAT);
-    write_other(LK_CODEC_FORMAT, "rate_hz: 800\n", -1, 0); /* all else as by default */
+    write_other(LK_CODEC_FORMAT, "rate_hz: 8000\n", -1, 0); /* all else as by default */
     REFUSED(LK_E_SHAPE);
     write_other(LK_CODEC_FORMAT, good, 3, 0);
     REFUSED(LK_E_SHAPE);
@@ -407,6 +408,11 @@ static void other_files_are_refused_by_name(void **state)
 
     lk_codec_config c = tiny_codec(1);
     c.rate_hz = 12345;
+    CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
+    c = tiny_codec(1);
+    c.linear = 33; /* of 32 samples */
+    CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
+    c.linear = 14; /* with a level and 3 bands more than 16 */
     CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
     c = tiny_codec(3);
     CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);

@@ -5,6 +5,7 @@
 
 #include "kernels/file.h"
 #include "kernels/mem.h"
+#include "kernels/pca.h"
 #include "kernels/rng.h"
 
 #include <ftw.h>
@@ -33,7 +34,8 @@ static char *slurp(const char *name, size_t *n)
     return data;
 }
 
-/* Two tones; the first one's pitch is the label of every second latent. */
+/* Two tones; the first one's pitch, which goes with its loudness, is the label of every second
+ * latent. */
 static int64_t stop_at = -1;
 static lk_status tones(void *user, uint64_t seed, int64_t index, int64_t n_crops, int64_t n_samples,
                        float *sound, int32_t *labels)
@@ -48,7 +50,7 @@ static lk_status tones(void *user, uint64_t seed, int64_t index, int64_t n_crops
         for (int64_t i = 0; i < n_samples; i++)
             for (int ch = 0; ch < c->channels; ch++)
                 sound[(b * n_samples + i) * c->channels + ch] =
-                    (float)(0.3 * sin(phase + 0.2 * (1 + pitch) * (double)i) +
+                    (float)((0.1 + 0.2 * pitch) * sin(phase + 0.2 * (1 + pitch) * (double)i) +
                             (ch ? -0.1 : 0.1) * sin(1.7 * (double)i));
         for (int64_t t = 0; t < n_samples / lk_codec_period(c); t += 2)
             labels[b * (n_samples / lk_codec_period(c)) + t] = pitch;
@@ -113,10 +115,130 @@ static const char *last_line(const char *text)
     return line;
 }
 
+/* ---- the fit ---- */
+
+/* Noise that changes slowly, at levels that differ a thousandfold. */
+static lk_status slow_noise(void *user, uint64_t seed, int64_t index, int64_t n_crops,
+                            int64_t n_samples, float *sound, int32_t *labels)
+{
+    const lk_codec_config *c = user;
+    (void)labels;
+    for (int64_t b = 0; b < n_crops; b++) {
+        const uint64_t crop = (uint64_t)(index * n_crops + b);
+        const float level = powf(10, -3 * lk_rng_uniform(seed, 2, crop));
+        float x[2] = {0};
+        for (int64_t i = 0; i < n_samples * c->channels; i++) {
+            float *ch = x + i % c->channels;
+            *ch = 0.95f * *ch + 0.1f * level * lk_rng_normal(seed, 1, crop * 100000 + (uint64_t)i);
+            sound[i] = *ch;
+        }
+    }
+    return LK_OK;
+}
+
+enum { FIT_BATCH = 16, FIT_LATENTS = 8, FIT_PERIOD = 32 };
+
+static double ratio_db(const float *x, const float *y, int64_t n)
+{
+    double error = 0, power = 0;
+    for (int64_t i = 0; i < n; i++) {
+        error += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+        power += (double)x[i] * (double)x[i];
+    }
+    return 10 * log10(power / error);
+}
+
+/* What the principal components of latents leave of `sound`. */
+static double linear_db(const lk_codec_config *c, const float *sound, int64_t rows)
+{
+    lk_pca *pca = NULL;
+    const int64_t n = (int64_t)FIT_PERIOD * c->channels;
+    float *more = calloc((size_t)(rows * n), sizeof *more),
+          *y = calloc((size_t)(rows * n), sizeof *y);
+    float mean[64], basis[8 * 64];
+    CHECK_OK(lk_pca_new(&pca, n));
+    for (int i = 0; i < 32; i++) {
+        CHECK_OK(slow_noise((void *)(uintptr_t)c, (uint64_t)c->seed, LK_CODEC_FIT_INDEX + i,
+                            FIT_BATCH, FIT_LATENTS * FIT_PERIOD, more, NULL));
+        CHECK_OK(lk_pca_add(pca, rows, more));
+    }
+    CHECK_OK(lk_pca_solve(pca, c->linear, mean, basis, NULL));
+    for (int64_t r = 0; r < rows; r++)
+        for (int k = 0; k < c->linear; k++) {
+            double p = 0;
+            for (int64_t i = 0; i < n; i++)
+                p += (double)basis[k * n + i] * (double)sound[r * n + i];
+            for (int64_t i = 0; i < n; i++)
+                y[r * n + i] += (float)p * basis[k * n + i];
+        }
+    const double db = ratio_db(sound, y, rows * n);
+    lk_pca_free(&pca);
+    free(more);
+    free(y);
+    return db;
+}
+
+static void write_all(lk_graph *g, const char *name, float x)
+{
+    const lk_var v = lk_graph_find(g, name);
+    const lk_shape shape = lk_var_shape(g, v);
+    float data[FIT_BATCH * 16];
+    for (int64_t i = 0; i < lk_shape_count(&shape); i++)
+        data[i] = x;
+    CHECK_OK(lk_graph_write(g, v, LK_F32, data));
+}
+
+/* A codec that was only fitted keeps as much of a sound as its principal components do, and each
+ * way of storing it takes its share away. */
+static void a_fitted_codec_is_a_linear_one(void **state)
+{
+    (void)state;
+    enum { ROWS = FIT_BATCH * FIT_LATENTS, N = ROWS * FIT_PERIOD };
+    static const char *const ways[] = {"raw_on", "latent_on", "rest_on", "stage_on"};
+    lk_codec_config c = tiny_codec(1);
+    lk_codec *codec = NULL;
+    lk_graph *g = NULL;
+    lk_codec_model m;
+    static float sound[N], result[N];
+    double db[4], linear;
+    float nats[2];
+    c.entries = 256;
+    CHECK_OK(lk_codec_new(&codec, &c));
+    CHECK_OK(lk_codec_fit(codec, slow_noise, &c, FIT_BATCH, FIT_LATENTS));
+    CHECK_OK(slow_noise(&c, 77, 3, FIT_BATCH, FIT_LATENTS * FIT_PERIOD, sound, NULL));
+    linear = linear_db(&c, sound, ROWS);
+    CHECK_OK(lk_graph_new(&g, &(lk_graph_config){.params = lk_codec_params(codec), .train = 1}));
+    m = lk_codec_record(g, &c, FIT_BATCH, FIT_LATENTS, LK_CODEC_TRAIN_NOTHING);
+    lk_output(g, "result", m.result);
+    for (int i = 0; i < 2; i++)
+        lk_output(g, "nats", m.kl_nats[i]);
+    CHECK_OK(lk_graph_compile(g));
+    CHECK_OK(lk_graph_write(g, m.sound, LK_F32, sound));
+    for (int i = 0; i < 4; i++) {
+        for (int k = 0; k < 4; k++)
+            write_all(g, ways[k], k == i || (k == 3 && i == 2));
+        CHECK_OK(lk_graph_run(g, 0));
+        CHECK_OK(lk_graph_read(g, m.result, LK_F32, result));
+        db[i] = ratio_db(sound, result, N);
+    }
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(lk_graph_read(g, m.kl_nats[i], LK_F32, &nats[i]));
+        CHECK_CLOSE(nats[i], c.target_kl_nats, 2);
+    }
+    if (!(fabs(db[0] - linear) < 0.3 && db[1] < db[0] && db[1] > 4 && db[3] > 4 &&
+          db[2] > db[1] + 1 && db[2] > db[3] + 1))
+        fail_msg("linear %g; raw %g, Gaussian %g, both %g, tokens %g dB; %g and %g nats", linear,
+                 db[0], db[1], db[2], db[3], (double)nats[0], (double)nats[1]);
+    lk_graph_free(&g);
+    lk_codec_free(&codec);
+}
+
+/* ---- training ---- */
+
 static void the_losses_fall(void **state)
 {
     (void)state;
-    static const char *const falling[] = {"loss", "mel", "label"};
+    static const char *const falling[] = {"mel", "label", "loss"};
     static const char *const there[] = {"wave",        "commit", "rebuild",
                                         "kl_kbps",     "label",  "perplexity0",
                                         "perplexity2", "lr",     "grad_norm"};
@@ -129,6 +251,7 @@ static void the_losses_fall(void **state)
     x.s.steps = 320;
     x.s.rate = 1e-2;
     x.s.label = 10;
+    x.s.wave = 1;
     CHECK_OK(lk_codec_train(&x.t));
     char *text = slurp("log.jsonl", &n);
     const char *last = last_line(text);
@@ -302,6 +425,7 @@ int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, new_folder, drop_folder)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fitted_codec_is_a_linear_one),
         IN_FOLDER(the_losses_fall),
         IN_FOLDER(a_stopped_run_ends_in_the_same_bytes),
         IN_FOLDER(the_late_phase_moves_the_decoder),

@@ -12,7 +12,7 @@ fail() {
     [ -s err ] && cat err
     exit 1
 }
-sound="model.width=16 model.latent_width=16 model.encoder_blocks=1 model.decoder_blocks=1
+sound="model.width=16 model.latent_width=16 model.linear=8 model.bands=3 model.encoder_blocks=1 model.decoder_blocks=1
     model.latent_blocks=1 model.stages=2 model.entries=16 model.continuous=4 train.batch=2 train.latents=8
     train.warmup=1 train.log_every=1"
 picture="model.width1=8 model.width2=8 model.width3=8 model.encoder_blocks=1 model.decoder_blocks=1
