@@ -252,6 +252,8 @@ static void the_losses_fall(void **state)
     x.s.rate = 1e-2;
     x.s.label = 10;
     x.s.wave = 1;
+    x.s.mel = 15;
+    x.s.code_memory = 0.99;
     CHECK_OK(lk_codec_train(&x.t));
     char *text = slurp("log.jsonl", &n);
     const char *last = last_line(text);
