@@ -33,17 +33,24 @@ lk_joint_clip joint_toy_clip(int which)
         {0, 40 * LK_FLICKS_PER_MS},
         {40 * LK_FLICKS_PER_MS, 200 * LK_FLICKS_PER_MS},
         {200 * LK_FLICKS_PER_MS, 360 * LK_FLICKS_PER_MS}};
-    static const lk_joint_event events[2] = {
-        {{50 * LK_FLICKS_PER_MS, 50 * LK_FLICKS_PER_MS}, "metal"},
-        {{100 * LK_FLICKS_PER_MS, 300 * LK_FLICKS_PER_MS}, "say ba"}};
+    static lk_joint_event all[4][2];
+    lk_joint_event *events = all[which];
     static const char *const prompts[4] = {"a ball", "a face", "dancer", ""};
     static lk_span audio[JOINT_TOY_SOUNDS];
     static float x[4][JOINT_TOY_VIDEO + JOINT_TOY_AUDIO];
     for (int i = 0; i < JOINT_TOY_SOUNDS; i++)
         audio[i] =
             (lk_span){40 * i * LK_FLICKS_PER_MS, (lk_flick)(40 * (i + 1)) * LK_FLICKS_PER_MS};
-    for (int i = 0; i < JOINT_TOY_VIDEO + JOINT_TOY_AUDIO; i++)
-        x[which][i] = (float)sin(0.7 * i + 2 * which);
+    events[0] = (lk_joint_event){{0, 0}, "metal"};
+    events[0].span.start = events[0].span.end = (50 + 120 * which) * LK_FLICKS_PER_MS;
+    events[1] = events[0];
+    events[1].span.end += 100 * LK_FLICKS_PER_MS;
+    events[1].text = "say ba";
+    for (int i = 0; i < JOINT_TOY_VIDEO; i++)
+        x[which][i] = (float)sin(i % 3 + 2 * which);
+    for (int i = 0; i < JOINT_TOY_AUDIO; i++) /* a sound where the first event is */
+        x[which][JOINT_TOY_VIDEO + i] =
+            (float)sin(i % 4 + 2 * which) + (i / 4 == (50 + 120 * which) / 40 ? 2.0f : 0.0f);
     return (lk_joint_clip){.n_latents = JOINT_TOY_LATENTS,
                            .n_sounds = JOINT_TOY_SOUNDS,
                            .video_span = video,

@@ -16,8 +16,9 @@ enum {
 lk_joint_config joint_toy_config(const char *exchange);
 lk_joint_sizes joint_toy_sizes(int batch);
 
-/* Clip `which`: 9 frames in 3 latents and 360 ms of sound, with a prompt and two events, and raw
- * latents that are functions of `which`.  It points to static memory, 4 clips at once. */
+/* Clip `which`: 9 frames in 3 latents and 360 ms of sound, with a prompt and two events; raw
+ * latents are functions of `which`, and the sound is louder where the first event is.  It points to
+ * static memory, clips 0 .. 3. */
 lk_joint_clip joint_toy_clip(int which);
 
 /* Give weights that start at zero other values, so that everything takes part. */

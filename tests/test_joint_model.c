@@ -285,7 +285,7 @@ static void texts_are_read(void **state)
         if (what == 1)
             events[0].text = "wood";
         if (what == 2)
-            events[0].span.start = events[0].span.end = 90 * MS;
+            events[0].span.start = events[0].span.end = 10 * MS;
         ask(m, &clip, NULL, &x, &first);
         ask(m, &other, NULL, &x, &v);
         assert_memory_not_equal(&first, &v, sizeof v);

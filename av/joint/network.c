@@ -154,13 +154,27 @@ static int there(const net *n, int s)
     return lk_joint_tokens(n->s, s) > 0;
 }
 
+/* Numbers of a token, whether it is held, and of a picture's where it is: rotary positions are
+ * differences, but what is below in a picture is not what is above.  Time stays out, so that a
+ * moment later in a clip is like one that is earlier. */
+static lk_var entering(net *n, int s)
+{
+    lk_graph *g = n->g;
+    const int64_t pairs = lk_var_dim(g, n->in->turn[s], 3), half = pairs / 2;
+    lk_var part[3] = {n->in->x[s], n->in->held[s], LK_NONE};
+    if (s == 0)
+        part[2] = lk_reshape(g, lk_slice(g, n->in->turn[s], 3, half, pairs - half),
+                             LK_SHAPE(n->s->batch, lk_joint_tokens(n->s, s), 2 * (pairs - half)));
+    return lk_concat(g, s ? 2 : 3, part, 2);
+}
+
 static void enter(net *n, int s)
 {
     lk_graph *g = n->g;
     lk_var x;
     lk_scope(g, "%s", names[s]);
-    x = lk_concat(g, 2, (lk_var[]){n->in->x[s], n->in->held[s]}, 2);
-    n->x[s] = lk_nn_dense(g, "in", lk_cast(g, x, lk_graph_compute_dtype(g)), n->m->config.width, 1);
+    x = lk_cast(g, entering(n, s), lk_graph_compute_dtype(g));
+    n->x[s] = lk_nn_dense(g, "in", x, n->m->config.width, 1);
     n->c[s] = read_level(g, n->in->level[s], n->m->config.width);
     n->own[s] = rows_of(g, "own", n->c[s], OWN_ROWS);
     lk_scope_end(g);
