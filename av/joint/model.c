@@ -206,7 +206,7 @@ lk_status lk_joint_set_scale(lk_joint *m, lk_joint_stream s, const float *mean,
                              const float *deviation)
 {
     lk_status st = LK_OK;
-    for (int k = 0; k < lk_joint_channels(m, s); k++)
+    for (int k = 0; k < lk_joint_channels(m, (int)s); k++)
         LK_REQUIRE(isfinite(mean[k]) && isfinite(deviation[k]) && deviation[k] > 0, LK_E_NUMERIC,
                    "channel %d of the latents has no usable mean and deviation", k);
     LK_TRY(lk_params_write(m->params, scale_at(m, s, 0), LK_VALUE, LK_F32, mean));
