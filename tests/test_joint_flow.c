@@ -397,6 +397,21 @@ static void one_stream_learns_alone(void **state)
     lk_joint_free(&before);
 }
 
+static void bf16_is_close_to_f32(void **state)
+{
+    lk_train_result r[2];
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        configure(2);
+        CHECK_OK(joint_toy_liven(config.model));
+        config.compute = k ? "bf16" : "f32";
+        snprintf(folder, sizeof folder, "%s/%s", base, config.compute);
+        CHECK_OK(lk_joint_train(&config, &r[k]));
+    }
+    assert_true(r[0].loss != r[1].loss);
+    CHECK_CLOSE(r[1].loss, r[0].loss, 0.03 * r[0].loss);
+}
+
 static void bad_latents_are_refused(void **state)
 {
     (void)state;
@@ -475,6 +490,7 @@ int main(void)
         IN_FOLDER(it_learns_two_clips),
         IN_FOLDER(it_resumes_to_the_same_bits),
         IN_FOLDER(one_stream_learns_alone),
+        IN_FOLDER(bf16_is_close_to_f32),
         IN_FOLDER(bad_latents_are_refused),
         IN_FOLDER(failed_allocations_are_clean),
     };

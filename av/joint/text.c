@@ -43,6 +43,6 @@ lk_var lk_joint_events(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
     x = read_bytes(g, m, in->letters, (int64_t)s->batch * s->events, s->event_bytes,
                    in->letter_turn, in->letter_self);
     x = lk_mul(g, x, lk_cast(g, in->letter_share, lk_var_dtype(g, x)));
-    x = lk_reduce_sum(g, x, 1u << 1, 0);
+    x = lk_cast(g, lk_reduce_sum(g, x, 1u << 1, 0), lk_graph_compute_dtype(g));
     return lk_reshape(g, x, LK_SHAPE(s->batch, s->events, m->config.width));
 }
