@@ -117,6 +117,9 @@ typedef struct maker {
     lk_joint_sizes sizes;
     lk_joint_clip clip;
     int64_t n_frames, n_samples;
+    lk_flick start;
+    float *given; /* latents of what is given, all held */
+    uint8_t *held;
     lk_span *frames, *video_span, *audio_span;
     lk_joint_event *events;
     char *script, *texts, *path;
@@ -128,6 +131,8 @@ static void clear(maker *m)
     lk_joint_free(&m->model);
     lk_vae_free(&m->vae);
     lk_codec_free(&m->codec);
+    lk_free(m->given);
+    lk_free(m->held);
     lk_free(m->frames);
     lk_free(m->video_span);
     lk_free(m->audio_span);
@@ -160,17 +165,113 @@ done:
     return st;
 }
 
+/* ---- what is given --------------------------------------------------------------------------- */
+
+/* Its latents, through a file that has no name any more. */
+static lk_status encode_given(const maker *m, lk_latents **l)
+{
+    lk_status st = LK_OK;
+    const lk_generate_options *o = m->o;
+    char *path = NULL;
+    LK_TRY(LK_NEW_ARRAY(&path, strlen(o->out) + sizeof ".given.h5"));
+    sprintf(path, "%s.given.h5", o->out);
+    LK_TRY(lk_encode(o->video ? o->video : o->audio, path,
+                     &(lk_tokenize_options){.vae = o->video ? o->vae : NULL,
+                                            .codec = o->audio ? o->codec : NULL,
+                                            .width = o->width,
+                                            .height = o->height,
+                                            .mode = LK_CODEC_CONTINUOUS,
+                                            .stop = o->stop},
+                     NULL));
+    LK_TRY(lk_latents_open(l, path));
+done:
+    if (path)
+        (void)unlink(path);
+    lk_free(path);
+    return st;
+}
+
+static lk_status hold(maker *m, int64_t n, int64_t numbers)
+{
+    lk_status st = LK_OK;
+    LK_REQUIRE(n > 0 && n <= 16384, LK_E_ARG, "'%s' has %lld latents; 1 to 16384 can be given",
+               m->o->video ? m->o->video : m->o->audio, (long long)n);
+    LK_TRY(LK_NEW_ARRAY(&m->given, n * numbers));
+    LK_TRY(LK_NEW_ARRAY(&m->held, n));
+    memset(m->held, 1, (size_t)n);
+done:
+    return st;
+}
+
+static lk_status take_pictures(maker *m)
+{
+    lk_status st = LK_OK;
+    lk_latents *l = NULL;
+    LK_TRY(encode_given(m, &l));
+    const lk_latents_video v = lk_latents_get_video(l);
+    const int64_t n = lk_latents_n_video(l), cells = (int64_t)v.rows * v.columns * v.channels;
+    LK_TRY(hold(m, n, cells));
+    LK_TRY(LK_NEW_ARRAY(&m->frames, n * LK_VAE_MOST_TIME));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t time[LK_LATENTS_TIMES];
+        lk_vae_stamp stamp;
+        LK_TRY(lk_latents_read_video(l, i, m->given + i * cells, time));
+        LK_REQUIRE(lk_stamp_from_times(time, &stamp), LK_E_INTERNAL, "a latent has no times");
+        for (int k = 0; k < stamp.n_frames; k++)
+            m->frames[m->n_frames++] = stamp.frame[k];
+    }
+    m->start = m->frames[0].start;
+    m->clip.video = m->given;
+    m->clip.video_held = m->held;
+done:
+    lk_latents_close(&l);
+    return st;
+}
+
+static lk_status take_sound(maker *m)
+{
+    lk_status st = LK_OK;
+    lk_latents *l = NULL;
+    LK_TRY(encode_given(m, &l));
+    const lk_latents_audio a = lk_latents_get_audio(l);
+    LK_TRY(hold(m, lk_latents_n_audio(l), a.continuous));
+    LK_TRY(lk_latents_read_audio(l, 0, lk_latents_n_audio(l), NULL, m->given));
+    m->start = a.start;
+    m->n_samples = a.n_samples;
+    m->clip.audio = m->given;
+    m->clip.audio_held = m->held;
+done:
+    lk_latents_close(&l);
+    return st;
+}
+
+/* ---- where everything is in time ------------------------------------------------------------- */
+
+/* As long as the sound where that is given, at a constant rate. */
+static lk_status make_frames(maker *m)
+{
+    lk_status st = LK_OK;
+    const lk_rational fps = m->o->fps;
+    const double seconds =
+        m->held ? (double)m->n_samples / lk_codec_get_config(m->codec)->rate_hz : m->o->seconds;
+    m->n_frames = llround(seconds * (double)fps.num / (double)fps.den);
+    m->n_frames = m->n_frames > 0 ? m->n_frames : 1;
+    LK_TRY(LK_NEW_ARRAY(&m->frames, m->n_frames));
+    for (int64_t i = 0; i < m->n_frames; i++) {
+        LK_TRY(lk_flick_from_ticks(i, fps, &m->frames[i].start));
+        LK_TRY(lk_flick_from_ticks(i + 1, fps, &m->frames[i].end));
+        m->frames[i].start += m->start;
+        m->frames[i].end += m->start;
+    }
+done:
+    return st;
+}
+
 static lk_status place_pictures(maker *m)
 {
     lk_status st = LK_OK;
     const lk_vae_shape s = lk_vae_get_shape(m->vae);
-    m->n_frames = llround(m->o->seconds * (double)m->o->fps.num / (double)m->o->fps.den);
-    m->n_frames = m->n_frames > 0 ? m->n_frames : 1;
-    LK_TRY(LK_NEW_ARRAY(&m->frames, m->n_frames));
-    for (int64_t i = 0; i < m->n_frames; i++) {
-        LK_TRY(lk_flick_from_ticks(i, m->o->fps, &m->frames[i].start));
-        LK_TRY(lk_flick_from_ticks(i + 1, m->o->fps, &m->frames[i].end));
-    }
+    LK_TRY(m->o->video ? take_pictures(m) : make_frames(m));
     m->sizes.latents = (int)lk_vae_n_latents(s.time, m->n_frames);
     m->sizes.rows = (m->o->height + s.space - 1) / s.space;
     m->sizes.columns = (m->o->width + s.space - 1) / s.space;
@@ -188,11 +289,12 @@ static lk_status place_sound(maker *m)
 {
     lk_status st = LK_OK;
     const lk_codec_config *c = lk_codec_get_config(m->codec);
-    m->n_samples = lk_samples_from_flick(m->frames[m->n_frames - 1].end, c->rate_hz);
+    if (!m->o->audio)
+        m->n_samples = lk_samples_from_flick(m->frames[m->n_frames - 1].end - m->start, c->rate_hz);
     m->sizes.sounds = (int)lk_codec_latents(c, m->n_samples);
     LK_TRY(LK_NEW_ARRAY(&m->audio_span, m->sizes.sounds));
     for (int i = 0; i < m->sizes.sounds; i++)
-        m->audio_span[i] = lk_codec_span(c, 0, i, m->n_samples);
+        m->audio_span[i] = lk_codec_span(c, m->start, i, m->n_samples);
 done:
     return st;
 }
@@ -243,6 +345,7 @@ static lk_status write_latents(maker *m)
                                 .rate_hz = c->rate_hz,
                                 .channels = c->channels,
                                 .mode = LK_CODEC_CONTINUOUS,
+                                .start = m->start,
                                 .n_samples = m->n_samples,
                                 .tokenizer = m->checksum[2]};
     const int64_t cells = (int64_t)v.rows * v.columns * v.channels;
@@ -281,6 +384,8 @@ static lk_status add_settings(const maker *m, json_t *o)
     LK_TRY(lk_json_set(o, "clip", lk_json_text(g->out)));
     LK_TRY(lk_json_set(o, "prompt", g->prompt ? lk_json_text(g->prompt) : json_null()));
     LK_TRY(lk_json_set(o, "script", m->script ? lk_json_text(m->script) : json_null()));
+    LK_TRY(lk_json_set(o, "audio", g->audio ? lk_json_text(g->audio) : json_null()));
+    LK_TRY(lk_json_set(o, "video", g->video ? lk_json_text(g->video) : json_null()));
     LK_TRY(lk_json_set(o, "frames", json_integer(m->n_frames)));
     LK_TRY(lk_json_set(o, "samples", json_integer(m->n_samples)));
     LK_TRY(lk_json_set(o, "fps_num", json_integer(g->fps.num)));
@@ -324,7 +429,11 @@ lk_status lk_generate(const lk_generate_options *o)
     LK_REQUIRE(o->out && o->seconds >= 0.04 && o->seconds <= 600 && o->width > 0 && o->height > 0 &&
                    o->fps.num > 0 && o->fps.den > 0,
                LK_E_ARG, "a clip is 0.04 to 600 s long and has a size and a rate");
+    LK_REQUIRE(!o->audio || !o->video, LK_E_ARG,
+               "give a sound or a picture, not both: nothing would be left to make");
     LK_TRY(load(&m));
+    if (o->audio)
+        LK_TRY(take_sound(&m));
     LK_TRY(place_pictures(&m));
     LK_TRY(place_sound(&m));
     LK_TRY(place_words(&m));

@@ -19,8 +19,11 @@
 typedef struct lk_generate_options {
     const char *model, *vae, *codec; /* files with weights */
     const char *prompt, *script;     /* text, and a file; either may be NULL */
-    double seconds;                  /* 0.04 .. 600 */
-    lk_rational fps;
+    /* A media file whose sound, or picture, is given: the other one is made for it, as long as it
+     * is.  What is given goes through its tokenizer.  One of the two, or NULL. */
+    const char *audio, *video;
+    double seconds;  /* 0.04 .. 600 */
+    lk_rational fps; /* unless the picture is given */
     int width, height;
     lk_joint_sampling sampling;
     const char *out;          /* media file; the other one has its name with .json for the ending */

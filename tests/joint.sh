@@ -61,6 +61,22 @@ cmp -s threads1.mp4 threads2.mp4 || fail "the number of threads changes a clip"
 $lockstep generate $all --seconds 0.04 -o short.mp4 2>err || fail "one frame"
 [ -e short.mp4.latents.h5 ] && fail "latents are left behind"
 
+# A sound for a picture and a picture for a sound have its length, and its frames.
+$lockstep worlds impacts --count 1 --seed 4 --seconds 0.7 --fps 30 --size 32x32 -o given 2>err || fail "worlds"
+clip=$(ls given/*.mp4)
+for what in audio video; do
+    $lockstep generate $all --$what "$clip" --fps 24 -o for_$what.mp4 2>err || fail "generate --$what"
+    $lockstep probe for_$what.mp4 --json >probe 2>err || fail "probe for $what"
+    python3 - "$what" <<'PY' || fail "times for $what"
+import json, sys
+p = json.load(open("probe"))
+frames, samples = {"audio": (17, 11200), "video": (21, 11200)}[sys.argv[1]]
+assert p["video"]["frames"] == frames and abs(p["audio"]["samples"] - samples) < 2, p
+assert abs(p["audio_minus_video_start_ms"]) < 1.1, p
+PY
+done
+[ -e for_audio.mp4.given.h5 ] && fail "latents of what is given are left behind"
+
 refuse() { # code, word of the sentence, arguments
     local code=$1 word=$2
     shift 2
@@ -74,6 +90,7 @@ refuse 2 outside $all --seconds 0.5 --script late.txt
 refuse 1 'line 1' $all --script noon.txt
 refuse 1 nowhere.txt $all --script nowhere.txt
 refuse 2 --model --vae x --codec y
+refuse 2 both $all --audio x --video x
 refuse 1 joint --model codec/codec.safetensors --vae vae/checkpoints/step_00000001.safetensors \
     --codec codec/codec.safetensors
 echo OK

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct settings {
-    const char *model, *vae, *codec, *prompt, *script, *fps, *size, *out, *solver;
+    const char *model, *vae, *codec, *prompt, *script, *audio, *video, *fps, *size, *out, *solver;
     double seconds, text, exchange;
     int seed, steps;
 } settings;
@@ -18,6 +18,8 @@ static const lk_option rows[] = {
     LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec"),
     LK_OPT_TEXT(settings, prompt, NULL, "what shall be seen and heard"),
     LK_OPT_TEXT(settings, script, NULL, "file with timed events, '0.50 s bounce metal' a line"),
+    LK_OPT_TEXT(settings, audio, NULL, "file whose sound is given; a picture is made for it"),
+    LK_OPT_TEXT(settings, video, NULL, "file whose picture is given; a sound is made for it"),
     LK_OPT_DOUBLE(settings, seconds, 2.56, 0.04, 600, "length of the clip"),
     LK_OPT_TEXT(settings, fps, "25", "frames per second, like 25, 29.97 or 30000/1001"),
     LK_OPT_TEXT(settings, size, "64x64", "of the picture"),
@@ -37,6 +39,8 @@ static lk_status run(const settings *s)
                              .codec = s->codec,
                              .prompt = s->prompt,
                              .script = s->script,
+                             .audio = s->audio,
+                             .video = s->video,
                              .seconds = s->seconds,
                              .out = s->out,
                              .stop = lk_stop_flag()};
