@@ -51,12 +51,13 @@ LK_CHECKED lk_status lk_psnr(const lk_clip_view *original, const lk_clip_view *c
                              double *frame_db);
 
 /* Structural similarity, mean over pixels, channels and frames; Gaussian window of 11 x 11 with
- * deviation 1.5, no padding, so sides of at least 11.
+ * deviation 1.5, no padding, so sides of at least 11
+ * (LK_E_EMPTY).
  * Source       Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004. */
 LK_CHECKED lk_status lk_ssim(const lk_clip_view *original, const lk_clip_view *copy, double *ssim);
 
-/* The same over five scales; sides of at least 176, as the published weights need all five.
- * Source       Wang, Simoncelli, Bovik: "Multi-scale structural similarity", 2003. */
+/* The same over five scales; sides of at least 176 (LK_E_EMPTY), as the published weights need all
+ * five. Source       Wang, Simoncelli, Bovik: "Multi-scale structural similarity", 2003. */
 LK_CHECKED lk_status lk_ms_ssim(const lk_clip_view *original, const lk_clip_view *copy,
                                 double *ms_ssim);
 

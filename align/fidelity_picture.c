@@ -236,7 +236,7 @@ lk_status lk_ssim(const lk_clip_view *a, const lk_clip_view *b, double *ssim)
 {
     lk_status st = LK_OK;
     LK_TRY(same_size(a, b));
-    LK_REQUIRE(a->height >= TAPS && a->width >= TAPS, LK_E_ARG,
+    LK_REQUIRE(a->height >= TAPS && a->width >= TAPS, LK_E_EMPTY,
                "SSIM needs pictures of at least 11x11, these have %dx%d", a->width, a->height);
     LK_TRY(score_clip(a, b, 0, ssim));
 done:
@@ -247,7 +247,7 @@ lk_status lk_ms_ssim(const lk_clip_view *a, const lk_clip_view *b, double *ms_ss
 {
     lk_status st = LK_OK;
     LK_TRY(same_size(a, b));
-    LK_REQUIRE(a->height >= TAPS << (SCALES - 1) && a->width >= TAPS << (SCALES - 1), LK_E_ARG,
+    LK_REQUIRE(a->height >= TAPS << (SCALES - 1) && a->width >= TAPS << (SCALES - 1), LK_E_EMPTY,
                "MS-SSIM needs pictures of at least 176x176, these have %dx%d", a->width, a->height);
     LK_TRY(score_clip(a, b, 1, ms_ssim));
 done:

@@ -321,6 +321,19 @@ const char *lk_safetensors_get(const lk_safetensors *f, const char *key)
     return NULL;
 }
 
+int lk_safetensors_texts(const lk_safetensors *f, int n, lk_safetensors_text *texts)
+{
+    int there = 0;
+    for (size_t i = 0; i < f->n_texts; i++) {
+        if (strcmp(f->texts[i].key, LK_SAFETENSORS_CHECKSUMS) == 0)
+            continue;
+        if (there < n)
+            texts[there] = f->texts[i];
+        there++;
+    }
+    return there;
+}
+
 int lk_safetensors_has_checksums(const lk_safetensors *f)
 {
     return f->checksums != NULL;

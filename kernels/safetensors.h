@@ -55,6 +55,10 @@ int lk_safetensors_find(const lk_safetensors *f, const char *name); /* -1 when u
 /* The text under a key; NULL when there is none. */
 const char *lk_safetensors_get(const lk_safetensors *f, const char *key);
 
+/* All texts but the checksums, in the file's order: at most n of them into `texts`, which may be
+ * NULL for n = 0; the answer is how many there are. */
+int lk_safetensors_texts(const lk_safetensors *f, int n, lk_safetensors_text *texts);
+
 /* Does the file carry checksums? */
 int lk_safetensors_has_checksums(const lk_safetensors *f);
 

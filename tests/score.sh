@@ -100,7 +100,7 @@ run 2 score "${files[@]}" $quick --resume
 # Two runs into one file: the second is refused.
 "$lockstep" score "${files[@]}" $quick -o both.jsonl --threads 1 2>/dev/null &
 pid=$!
-for _ in $(seq 6000); do [ -f both.jsonl.part ] && break || sleep 0.01; done
+for _ in $(seq 6000); do [ -s both.jsonl.part ] && break || sleep 0.01; done
 kill -STOP $pid
 run 1 score "${files[@]}" $quick -o both.jsonl
 grep -q "another run" err || fail "two runs into one file"

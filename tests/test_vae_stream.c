@@ -262,7 +262,7 @@ static double largest_difference(const float *a, const float *b, int64_t n)
 static void tiles_have_no_seams(void **state)
 {
     (void)state;
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k += check_count(1, 3)) {
         lk_vae *v = NULL;
         vae_toy_clip whole, tiled;
         CHECK_OK(vae_toy_new(&v, variants[k], "group"));

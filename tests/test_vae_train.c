@@ -216,6 +216,53 @@ static const char *checkpoint(int step)
     return path;
 }
 
+/* Mean square error of a tokenizer's copy of toy clip 1. */
+static double copy_error(lk_vae *v, int frames)
+{
+    vae_toy_clip c;
+    double error = 0;
+    static float rgb[32 * 32 * 3];
+    CHECK_OK(vae_toy_round(&c, v, &(lk_vae_stream_config){32, 32, LK_F32, 0}, frames, -1));
+    for (int t = 0; t < frames; t++) {
+        vae_toy_frame(1, t, 32, 32, rgb);
+        for (int i = 0; i < 32 * 32 * 3; i++)
+            error += pow(c.frame[t * 32 * 32 * 3 + i] - rgb[i], 2) / (frames * 32 * 32 * 3);
+    }
+    vae_toy_free(&c);
+    return error;
+}
+
+/* Patches of the toy's pictures have twelve dimensions, so sixteen numbers hold them. */
+static void it_starts_as_the_linear_one(void **state)
+{
+    lk_vae *v = NULL;
+    (void)state;
+    configure("t1s8c16");
+    CHECK_OK(lk_vae_new(&v, &config.model, NULL));
+    assert_true(copy_error(v, 6) > 1e-2);
+    CHECK_OK(lk_vae_fit(v, &config));
+    assert_true(copy_error(v, 6) < 1e-5);
+    lk_vae_free(&v);
+    configure("t4s8c16"); /* moving and standing groups need more than it has */
+    CHECK_OK(lk_vae_new(&v, &config.model, NULL));
+    CHECK_OK(lk_vae_fit(v, &config));
+    const double error = copy_error(v, 6);
+    assert_true(error > 1e-5 && error < 0.2);
+    lk_vae_free(&v);
+}
+
+/* What the latents are fitted to hold is what is found in the first step. */
+static void it_starts_at_its_rate(void **state)
+{
+    (void)state;
+    configure("t4s8c16");
+    config.steps = 1;
+    config.rate = config.last_rate = 1e-9;
+    config.disturbed = 0;
+    CHECK_OK(lk_vae_train(&config, NULL));
+    CHECK_CLOSE(logged("kl_bits_per_pixel", 0) / config.bits_per_pixel, 1, 0.1);
+}
+
 static void it_learns_one_clip(void **state)
 {
     lk_train_result r;
@@ -229,30 +276,18 @@ static void it_learns_one_clip(void **state)
     config.average = 0.5;
     CHECK_OK(lk_vae_train(&config, &r));
     assert_int_equal(r.allocations, 0);
-    assert_true(logged("bands", 1) < 0.6 * logged("bands", 0));
-    assert_true(logged("change", 1) < 0.8 * logged("change", 0));
-    assert_true(logged("psnr_db", 1) > logged("psnr_db", 0) + 3);
-    assert_true(fabs(logged("kl_bits_per_pixel", 1) / config.bits_per_pixel - 1) <
-                0.5 * fabs(logged("kl_bits_per_pixel", 0) / config.bits_per_pixel - 1));
+    /* It starts as the best linear one. */
+    assert_true(logged("bands", 1) < 0.75 * logged("bands", 0));
+    assert_true(logged("change", 1) < 0.7 * logged("change", 0));
+    assert_true(logged("psnr_db", 1) > logged("psnr_db", 0) + 2);
+    CHECK_CLOSE(logged("kl_bits_per_pixel", 1) / config.bits_per_pixel, 1, 0.3);
 
     /* What is loaded are the averaged weights, and they reproduce the
      * clip of the last step as the training said. */
     CHECK_OK(lk_vae_load(&v, checkpoint(60), NULL));
-    vae_toy_clip c;
-    double error = 0;
-    float rgb[32 * 32 * 3];
-    CHECK_OK(vae_toy_round(&c, v, &(lk_vae_stream_config){32, 32, LK_F32, 0}, 6, -1));
-    for (int t = 0; t < 6; t++) {
-        vae_toy_frame(1, t, 32, 32, rgb);
-        for (int i = 0; i < 32 * 32 * 3; i++) {
-            const double d = c.frame[t * 32 * 32 * 3 + i] - rgb[i];
-            error += d * d;
-        }
-    }
-    const double said = 4 * pow(10, -logged("psnr_db", 1) / 10) * 6 * 32 * 32 * 3;
+    const double said = 4 * pow(10, -logged("psnr_db", 1) / 10), error = copy_error(v, 6);
     if (!(error < 1.5 * said))
         fail_msg("error %g, but %g in training", error, said);
-    vae_toy_free(&c);
     lk_vae_free(&v);
 }
 
@@ -305,11 +340,11 @@ static void it_starts_from_other_weights(void **state)
     config.model.variant = "t1s8c16";
     config.model.seed = 9;
     config.frames = 2;
-    config.steps = 1;
+    config.steps = 2; /* the first one moves only the last filter */
     config.decoder_only = true;
     config.start_from = from;
     CHECK_OK(lk_vae_train(&config, NULL));
-    CHECK_OK(lk_vae_load(&after, checkpoint(1), NULL));
+    CHECK_OK(lk_vae_load(&after, checkpoint(2), NULL));
     for (int i = 0; i < lk_params_n(after->params); i++) {
         const char *name = lk_params_name(after->params, i);
         const lk_shape shape = lk_params_shape(after->params, i);
@@ -331,7 +366,8 @@ static void it_starts_from_other_weights(void **state)
     lk_vae_free(&after);
     lk_vae_free(&v);
     config.start_from = "/nowhere.safetensors";
-    config.resume = 1;
+    snprintf(from, sizeof from, "%s/none", base);
+    config.folder = from;
     CHECK_FAILS(lk_vae_train(&config, NULL), LK_E_IO);
 }
 
@@ -405,10 +441,16 @@ int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup(test, new_folder)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_are_right),          cmocka_unit_test(backends_agree),
-        cmocka_unit_test(ms_ssim_is_the_published_one), IN_FOLDER(it_learns_one_clip),
-        IN_FOLDER(it_resumes_to_the_same_bits),         IN_FOLDER(it_starts_from_other_weights),
-        IN_FOLDER(silly_settings_are_refused),          IN_FOLDER(failed_allocations_are_clean),
+        cmocka_unit_test(gradients_are_right),
+        cmocka_unit_test(backends_agree),
+        cmocka_unit_test(ms_ssim_is_the_published_one),
+        cmocka_unit_test(it_starts_as_the_linear_one),
+        IN_FOLDER(it_starts_at_its_rate),
+        IN_FOLDER(it_learns_one_clip),
+        IN_FOLDER(it_resumes_to_the_same_bits),
+        IN_FOLDER(it_starts_from_other_weights),
+        IN_FOLDER(silly_settings_are_refused),
+        IN_FOLDER(failed_allocations_are_clean),
     };
     return cmocka_run_group_tests(tests, make_base, drop_base);
 }

@@ -71,6 +71,16 @@ $lockstep encode one.wav --codec $codec -o one.h5 2>err || fail "one sample"
 $lockstep decode one.h5 --codec $codec -o back.mkv --acodec pcm 2>err || fail "decode one sample"
 $lockstep probe back.mkv --json | grep -q '"samples": 1,' || fail "one sample is not one"
 
+# In half the bytes they are tokenizers still.
+$lockstep convert $vae -o half.safetensors --dtype bf16 2>err && $lockstep encode w25/*.mkv --vae half.safetensors -o half.h5 2>err ||
+    fail "bf16: $(cat err)"
+
+# How fast they are.
+for what in "--vae $vae" "--codec $codec"; do
+    $lockstep bench tokenizers $what --size 32x32 --seconds 1 --runs 1 --json >rows || fail "bench tokenizers $what"
+    grep -q '"rate": [0-9.]*[1-9]' rows && grep -q '"live_ms": [0-9.]*[1-9]' rows || fail "bench tokenizers $what: $(cat rows)"
+done
+
 # What does not fit is refused in a sentence.
 refuse() { # CODE WORD ARGUMENT...
     code=$1 word=$2
@@ -86,5 +96,6 @@ refuse 2 "tokenizer\|--vae" encode w25/*.mkv -o no.h5
 refuse 1 "video tokenizer\|codec\|config" encode w25/*.mkv --vae $codec -o no.h5
 head -c 2000 $vae >cut.safetensors
 refuse 1 "cut.safetensors" encode w25/*.mkv --vae cut.safetensors -o no.h5
+refuse 2 "size" bench tokenizers --size 0x32
 ls no.* >/dev/null 2>&1 && fail "something is left behind"
 echo "tokenizers: all as expected"

@@ -29,16 +29,20 @@ const char *const lk_vae_loss_names[] = {"loss",   "bands",       "ms_ssim",    
                                          "scales", "correlation", "kl_bits_per_pixel", "psnr_db"};
 const int lk_vae_n_losses = (int)(sizeof lk_vae_loss_names / sizeof lk_vae_loss_names[0]);
 
-/* Rows of x along `axis` by a function of the row's number. */
-static lk_var frames_by(lk_graph *g, lk_var x, int64_t n, int64_t shift, int64_t last)
+lk_var lk_vae_fill_groups(lk_graph *g, const lk_vae_shape *s, lk_var rgb)
 {
     lk_status st = LK_OK;
+    const int64_t frames = lk_var_dim(g, rgb, 1), n = s->time * lk_vae_n_latents(s->time, frames);
     int32_t *index = NULL;
-    lk_var v = LK_NONE;
+    lk_var v = rgb;
+    if (s->time == 1)
+        return rgb;
     LK_TRY(LK_NEW_ARRAY(&index, n));
-    for (int64_t i = 0; i < n; i++)
-        index[i] = (int32_t)(i < shift ? 0 : i - shift > last ? last : i - shift);
-    v = lk_gather(g, x, 1, lk_constant(g, LK_I32, LK_SHAPE(n), index));
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = i - (s->time - 1);
+        index[i] = (int32_t)(at < 0 ? 0 : at >= frames ? frames - 1 : at);
+    }
+    v = lk_gather(g, rgb, 1, lk_constant(g, LK_I32, LK_SHAPE(n), index));
 done:
     if (st != LK_OK)
         lk_graph_fail(g, st);
@@ -147,11 +151,10 @@ static lk_var disturb(lk_graph *g, lk_var z)
 
 lk_var lk_vae_loss_graph(lk_graph *g, const lk_vae_shape *s, const lk_vae_train_config *c)
 {
-    const int64_t t = c->frames, n_frames = s->time * lk_vae_n_latents(s->time, t);
-    const int64_t skip = s->time - 1;
+    const int64_t t = c->frames, skip = s->time - 1;
     const lk_shape shape = LK_SHAPE(c->batch, t, c->height, c->width, 3);
     const lk_var rgb = lk_input(g, "rgb", LK_F32, shape);
-    const lk_var all = s->time > 1 ? frames_by(g, rgb, n_frames, skip, t - 1) : rgb;
+    const lk_var all = lk_vae_fill_groups(g, s, rgb);
     lk_var mean, log_var, z, y, error, step, rate, value[8], loss = LK_NONE;
     const double weight[8] = {0,
                               1,

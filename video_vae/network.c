@@ -12,9 +12,15 @@
  *   pool      two frames: dense [x_0, x_1] + (x_0 + x_1) / 2
  *   grow      one frame: both halves of dense x, each + x
  *
- * Every block starts as the identity (its last filter is zero), and what is read out is linear in
- * the sum of all blocks, unnormalised: brightness and contrast are sizes.  A new tokenizer is a
- * linear one, and learns from there.
+ * Beside the layers runs a linear tokenizer: the bands of a latent's own pixels through one matrix
+ * to the mean, and the latent through one matrix to the bands.
+ *
+ *   mean = A patch(x) + a + layers(x);   bands = unpatch(D z + d) + layers(z)
+ *
+ * The last filter of the layers starts at zero, so a new tokenizer is the linear one, the best of
+ * its kind once its matrices are fitted (fit.c), and learns from there what no matrix can do.
+ * Every block starts as the identity, and what is read out is linear in the sum of all blocks,
+ * unnormalised: brightness and contrast are sizes.
  *
  * All norms are over channels alone, so a position's result depends on its neighbourhood and never
  * on the size of the picture or the length of the clip.  Pools and grows are left out for t1.
@@ -26,6 +32,8 @@
 #include "video_vae/vae_impl.h"
 
 #include <math.h>
+
+#define CELLS 4 /* positions of the bands a latent covers, along each side */
 
 typedef struct net {
     lk_graph *g;
@@ -196,23 +204,60 @@ lk_var lk_vae_from_bands(lk_graph *g, const lk_vae_shape *s, lk_var bands)
     return lk_vae_unfold(g, x, t);
 }
 
+int64_t lk_vae_patch_numbers(const lk_vae_shape *s)
+{
+    return (int64_t)3 * s->time * s->space * s->space;
+}
+
+/* [B, T, Y, X, K] <-> [B T / time, time, Y / 4, 4, X / 4, 4 K], six dimensions to permute. */
+lk_var lk_vae_patches(lk_graph *g, const lk_vae_shape *s, lk_var bands)
+{
+    static const int order[] = {0, 2, 4, 1, 3, 5};
+    const lk_shape d = lk_var_shape(g, bands);
+    lk_var x;
+    if (lk_is_none(bands))
+        return bands;
+    x = lk_reshape(g, bands,
+                   LK_SHAPE(d.dim[0] * d.dim[1] / s->time, s->time, d.dim[2] / CELLS, CELLS,
+                            d.dim[3] / CELLS, CELLS * d.dim[4]));
+    return lk_reshape(g, lk_permute(g, x, order),
+                      LK_SHAPE(d.dim[0], d.dim[1] / s->time, d.dim[2] / CELLS, d.dim[3] / CELLS,
+                               lk_vae_patch_numbers(s)));
+}
+
+static lk_var from_patches(lk_graph *g, const lk_vae_shape *s, lk_var patches)
+{
+    static const int order[] = {0, 3, 1, 4, 2, 5};
+    const lk_shape d = lk_var_shape(g, patches);
+    const int64_t k = 3 * lk_vae_patch(s) * lk_vae_patch(s);
+    lk_var x;
+    if (lk_is_none(patches))
+        return patches;
+    x = lk_reshape(g, patches,
+                   LK_SHAPE(d.dim[0] * d.dim[1], d.dim[2], d.dim[3], s->time, CELLS, CELLS * k));
+    return lk_reshape(
+        g, lk_permute(g, x, order),
+        LK_SHAPE(d.dim[0], d.dim[1] * s->time, d.dim[2] * CELLS, d.dim[3] * CELLS, k));
+}
+
 void lk_vae_encode_graph(lk_graph *g, lk_past *past, const lk_vae_shape *s, lk_var rgb,
                          lk_var *mean, lk_var *log_var)
 {
     const net n = {g, past, s};
     const int pools = s->time == 4, e = s->encoder_blocks;
-    lk_var half[2] = {LK_NONE, LK_NONE};
+    lk_var half[2] = {LK_NONE, LK_NONE}, linear;
     lk_var x = lk_cast(g, lk_vae_bands(g, s, rgb), lk_graph_compute_dtype(g));
     lk_scope(g, "encoder");
+    linear = lk_nn_dense(g, "linear", lk_vae_patches(g, s, x), s->channels, 1);
     x = blocks(&n, "fine", conv(&n, "in", x, s->width[0], 1, 1), e, s->time);
     x = blocks(&n, "middle", down(&n, "down1", x, s->width[1]), e, s->time);
     x = pools ? pool(&n, "pool1", x) : x;
     x = blocks(&n, "coarse", down(&n, "down2", x, s->width[2]), e, pools ? 2 : 1);
     x = pools ? pool(&n, "pool2", x) : x;
-    x = conv(&n, "out", x, 2 * s->channels, 1, 0.3);
+    x = conv(&n, "out", x, 2 * s->channels, 1, 0);
     lk_scope_end(g);
     lk_split_equally(g, lk_cast(g, x, LK_F32), 4, 2, half);
-    *mean = half[0];
+    *mean = lk_add(g, half[0], lk_cast(g, linear, LK_F32));
     /* Beyond these the sample is the mean, or noise, and exp only makes the sums overflow. */
     *log_var = lk_unary(g, LK_CLAMP, half[1], -20, 10);
 }
@@ -221,14 +266,15 @@ lk_var lk_vae_decode_graph(lk_graph *g, lk_past *past, const lk_vae_shape *s, lk
 {
     const net n = {g, past, s};
     const int grows = s->time == 4, d = s->decoder_blocks;
-    lk_var x = lk_cast(g, latent, lk_graph_compute_dtype(g));
+    lk_var x = lk_cast(g, latent, lk_graph_compute_dtype(g)), linear;
     lk_scope(g, "decoder");
+    linear = lk_nn_dense(g, "linear", x, lk_vae_patch_numbers(s), 1);
     x = blocks(&n, "coarse", conv(&n, "in", x, s->width[2], 1, 1), d, 1);
     x = grows ? grow(&n, "grow1", x) : x;
     x = blocks(&n, "middle", up(&n, "up1", x, s->width[1]), d, grows ? 2 : 1);
     x = grows ? grow(&n, "grow2", x) : x;
     x = blocks(&n, "fine", up(&n, "up2", x, s->width[0]), d, s->time);
-    x = conv(&n, "out", x, 3 * lk_vae_patch(s) * lk_vae_patch(s), 1, 0.3);
+    x = conv(&n, "out", x, 3 * lk_vae_patch(s) * lk_vae_patch(s), 1, 0);
     lk_scope_end(g);
-    return lk_cast(g, x, LK_F32);
+    return lk_add(g, lk_cast(g, x, LK_F32), from_patches(g, s, lk_cast(g, linear, LK_F32)));
 }

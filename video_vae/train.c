@@ -2,6 +2,7 @@
  */
 #include "video_vae/vae_impl.h"
 
+#include "kernels/checkpoint.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
@@ -33,6 +34,7 @@ const lk_option lk_vae_train_options[] = {
     LK_OPT_DOUBLE(O, disturbed, 0.3, 0, 1, "share of clips with noise and left-out channels"),
     LK_OPT_DOUBLE(O, noise, 0.2, 0, 10, "largest deviation of that noise"),
     LK_OPT_BOOL(O, decoder_only, false, "leave the encoder as it is"),
+    LK_OPT_BOOL(O, train_linear, false, "train the two matrices as well as the layers"),
     LK_OPT_TEXT(O, start_from, NULL, "file with weights to begin with"),
     LK_OPT_INT(O, log_every, 10, 1, 100000000, "steps between lines of the log"),
     LK_OPT_INT(O, save_every, 1000, 0, 100000000, "steps between checkpoints"),
@@ -90,10 +92,30 @@ done:
     return st;
 }
 
+/* The fitted matrices stay: their rows are of very different sizes, and steps that are right for
+ * the layers would blur the small ones, which hold the most. */
+static int trains_layers(const char *name, const lk_shape *shape)
+{
+    (void)shape;
+    return !strstr(name, ".linear.");
+}
+
 static int trains_decoder(const char *name, const lk_shape *shape)
 {
     (void)shape;
     return strncmp(name, "decoder.", 8) == 0;
+}
+
+static int trains_decoder_layers(const char *name, const lk_shape *shape)
+{
+    return trains_decoder(name, shape) && trains_layers(name, shape);
+}
+
+static int (*trained(const lk_vae_train_config *c))(const char *, const lk_shape *)
+{
+    if (c->train_linear)
+        return c->decoder_only ? trains_decoder : NULL;
+    return c->decoder_only ? trains_decoder_layers : trains_layers;
 }
 
 /* Take over what has the same name and shape; LK_E_SHAPE when nothing has. */
@@ -187,7 +209,7 @@ static lk_status run(const lk_vae_train_config *c, const lk_vae *v, job *j, lk_g
                   .beta2 = 0.99,
                   .decay = c->decay,
                   .average = c->average,
-                  .trains = c->decoder_only ? trains_decoder : NULL},
+                  .trains = trained(c)},
         .schedule = {LK_SCHEDULE_COSINE, c->rate, c->last_rate, c->warmup, c->steps, 0},
         .clip = c->clip};
     LK_TRY(make_texts(c, v, lines, &texts));
@@ -215,6 +237,49 @@ done:
     return st;
 }
 
+/* The weights of a fresh run: fitted, or another tokenizer's.  A run that is resumed reads its own.
+ */
+static lk_status begin(const lk_vae_train_config *c, lk_vae *v)
+{
+    lk_status st = LK_OK;
+    lk_text folder = {0};
+    char *latest = NULL;
+    LK_TRY(lk_text_add(&folder, "%s/checkpoints", c->folder));
+    if (c->resume)
+        LK_TRY(lk_checkpoint_latest(folder.at, &latest));
+    if (latest)
+        goto done;
+    if (c->start_from && c->start_from[0])
+        LK_TRY(start_from(c->start_from, v->params));
+    else
+        LK_TRY(lk_vae_fit(v, c));
+done:
+    lk_free(latest);
+    lk_text_free(&folder);
+    return st;
+}
+
+/* The averaged weights of the newest checkpoint as a file to use. */
+static lk_status keep_result(const lk_vae_train_config *c)
+{
+    lk_status st = LK_OK;
+    lk_text folder = {0}, path = {0};
+    char *latest = NULL;
+    lk_vae *v = NULL;
+    LK_TRY(lk_text_add(&folder, "%s/checkpoints", c->folder));
+    LK_TRY(lk_text_add(&path, "%s/vae.safetensors", c->folder));
+    LK_TRY(lk_checkpoint_latest(folder.at, &latest));
+    LK_REQUIRE(latest, LK_E_IO, "'%s' holds no checkpoint", folder.at);
+    LK_TRY(lk_vae_load(&v, latest, NULL));
+    LK_TRY(lk_vae_save(v, path.at, LK_F32));
+done:
+    lk_vae_free(&v);
+    lk_free(latest);
+    lk_text_free(&folder);
+    lk_text_free(&path);
+    return st;
+}
+
 lk_status lk_vae_train(const lk_vae_train_config *c, lk_train_result *result)
 {
     lk_status st = LK_OK;
@@ -223,11 +288,12 @@ lk_status lk_vae_train(const lk_vae_train_config *c, lk_train_result *result)
     lk_graph *g = NULL;
     LK_TRY(lk_vae_train_check(c, &j.shape));
     LK_TRY(lk_vae_new(&v, &c->model, c->backend));
-    if (c->start_from && c->start_from[0])
-        LK_TRY(start_from(c->start_from, v->params));
+    LK_TRY(begin(c, v));
     LK_TRY(make_room(&j));
     LK_TRY(make_graph(c, v, &g));
     LK_TRY(run(c, v, &j, g, result));
+    if (lk_comm_rank(c->comm) == 0)
+        LK_TRY(keep_result(c));
 done:
     lk_graph_free(&g);
     lk_vae_free(&v);

@@ -180,7 +180,7 @@ typedef struct lk_vae_train_config {
     double bits_per_pixel, kl_weight;
     double detail_weight, ssim_weight, change_weight, scale_weight, correlation_weight;
     double disturbed, noise;
-    bool decoder_only;
+    bool decoder_only, train_linear;
     const char *start_from; /* weights to begin with; those of equal name and shape are taken */
     int log_every, save_every, keep;
     int seed; /* of batches and noise */
@@ -188,7 +188,9 @@ typedef struct lk_vae_train_config {
 
 extern const lk_option lk_vae_train_options[];
 
-/* Train and leave checkpoints that lk_vae_load takes.  result may be NULL. */
+/* Train, beginning as the best linear tokenizer of the clips (or with the weights of start_from),
+ * and leave checkpoints that lk_vae_load takes and, at the end, vae.safetensors with the averaged
+ * weights.  result may be NULL. */
 LK_CHECKED lk_status lk_vae_train(const lk_vae_train_config *config, lk_train_result *result);
 
 #ifdef __cplusplus

@@ -30,6 +30,11 @@ int lk_vae_patch(const lk_vae_shape *s);
 lk_var lk_vae_bands(lk_graph *g, const lk_vae_shape *s, lk_var rgb);
 lk_var lk_vae_from_bands(lk_graph *g, const lk_vae_shape *s, lk_var bands);
 
+/* Bands [B, T, Y / p, X / p, 3 p p] -> [B, T / time, Y / space, X / space, lk_vae_patch_numbers]:
+ * what lies under each latent. */
+lk_var lk_vae_patches(lk_graph *g, const lk_vae_shape *s, lk_var bands);
+int64_t lk_vae_patch_numbers(const lk_vae_shape *s);
+
 /* [B, T, ...] as [B T, ...], and back with T frames. */
 lk_var lk_vae_fold(lk_graph *g, lk_var x);
 lk_var lk_vae_unfold(lk_graph *g, lk_var x, int64_t n_frames);
@@ -45,6 +50,16 @@ extern const int lk_vae_n_losses;
 
 /* 1 - MS-SSIM of grey pictures f32 [N, Y, X] of the given range (loss_ssim.c). */
 lk_var lk_vae_ssim_loss(lk_graph *g, lk_var x, lk_var y, double range);
+
+/* Frames [B, T, ...] as they fill the groups: the first one repeated in front, the last one at the
+ * end. */
+lk_var lk_vae_fill_groups(lk_graph *g, const lk_vae_shape *s, lk_var rgb);
+
+/* ---- fit.c ---- */
+
+/* Make v the linear tokenizer of clips like those of c, its layers silent, its latents of variance
+ * 1 and holding c->bits_per_pixel. */
+LK_CHECKED lk_status lk_vae_fit(lk_vae *v, const lk_vae_train_config *c);
 
 /* ---- train.c ---- */
 

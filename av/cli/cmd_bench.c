@@ -1,10 +1,12 @@
 /* cmd_bench.c - how fast the ruler is, beside decoding the same file with ffmpeg in the same run,
- * and how fast the operations are, beside what the machine can do in the same run.
+ * how fast the operations are, beside what the machine can do in the same run, and how fast the
+ * tokenizers are, beside time itself.
  *
  * Every measurement of the ruler is a child process of its own, so that peak memory is its own too;
  * the contenders take turns, and the medians are compared. */
 #include "align/stats.h"
 #include "av/cli/args.h"
+#include "av/cli/bench_tokenizers.h"
 #include "av/cli/cli.h"
 #include "kernels/progress.h"
 #include "kernels/stop.h"
@@ -35,7 +37,7 @@
 
 typedef struct settings {
     bool json;
-    const char *filter, *backend;
+    const char *filter, *backend, *codec, *vae, *size;
     int runs, seconds, threads;
 } settings;
 
@@ -43,22 +45,28 @@ static const lk_option options[] = {
     LK_OPT_BOOL(settings, json, false, "one JSON object a line and file"),
     LK_OPT_TEXT(settings, filter, NULL, "only those whose name contains this"),
     LK_OPT_TEXT(settings, backend, "cpu", "ops: cpu or cuda"),
-    LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "score: medians are over this many runs"),
-    LK_OPT_INT(settings, seconds, 30, 1, 7200, "score: length of the clips made without a FILE"),
+    LK_OPT_TEXT(settings, codec, NULL, "tokenizers: weights of the audio tokenizer"),
+    LK_OPT_TEXT(settings, vae, NULL, "tokenizers: weights of the video tokenizer"),
+    LK_OPT_TEXT(settings, size, "128x128", "tokenizers: of the pictures"),
+    LK_OPT_INT(settings, runs, 5, 1, MAX_RUNS, "medians are over this many runs"),
+    LK_OPT_INT(settings, seconds, 30, 1, 7200, "length of what is made to be timed"),
     LK_OPT_INT(settings, threads, 2, 1, 64, "score: decoder threads, of ffmpeg as well"),
     LK_OPT_END};
 
 static const lk_cli_spec spec = {
     "bench",
-    "score [FILE...] | ops",
+    "score [FILE...] | ops | tokenizers",
     "score: times `score` with event and beat together, and every metric alone, against\n"
     "`ffmpeg -threads N -i FILE -f null -` on the same file in the same run.  Without a file it\n"
     "makes a clip of 640x360 and one of 1920x1080.\n\n"
     "ops: times every operation of the engine and of its gradients at the shapes of the models,\n"
-    "in GFLOP/s or GB/s, beside the peak measured just before.  LK_THREADS sets the threads.",
+    "in GFLOP/s or GB/s, beside the peak measured just before.  LK_THREADS sets the threads.\n\n"
+    "tokenizers: times streams of sound and pictures to latents and back, untrained ones of every\n"
+    "shape without --codec or --vae.",
     options,
     "  lockstep bench score --seconds 10 --runs 3\n"
-    "  lockstep bench ops --filter matmul",
+    "  lockstep bench ops --filter matmul\n"
+    "  lockstep bench tokenizers --seconds 4 --runs 1",
     NULL};
 
 typedef struct contender {
@@ -352,6 +360,22 @@ done:
     return st;
 }
 
+static lk_status bench_tokenizers(const settings *s)
+{
+    lk_status st = LK_OK;
+    lk_tokenizer_bench b = {.codec = s->codec,
+                            .vae = s->vae,
+                            .filter = s->filter,
+                            .seconds = s->seconds,
+                            .runs = s->runs,
+                            .json = s->json};
+    lk_stop_on_signals();
+    LK_TRY(lk_args_size(s->size, "128x128", &b.width, &b.height));
+    LK_TRY(lk_bench_tokenizers(&b));
+done:
+    return st;
+}
+
 int lk_cmd_bench(int argc, char **argv)
 {
     settings s;
@@ -365,8 +389,10 @@ int lk_cmd_bench(int argc, char **argv)
         st = bench_score(&s, &args);
     else if (strcmp(what, "ops") == 0 && args.n_files == 1)
         st = bench_ops(&s);
+    else if (strcmp(what, "tokenizers") == 0 && args.n_files == 1)
+        st = bench_tokenizers(&s);
     else
-        code = lk_cli_usage("bench", "say what to time: score [FILE...], or ops");
+        code = lk_cli_usage("bench", "say what to time: score [FILE...], ops, or tokenizers");
     if (st != LK_OK)
         code = st == LK_E_INTERRUPTED ? lk_cli_interrupted() : lk_cli_failed(st);
     lk_args_clear(&args);

@@ -6,6 +6,7 @@
 #include "av/json.h"
 #include "kernels/file.h"
 #include "kernels/mem.h"
+#include "kernels/safetensors.h"
 #include "kernels/stop.h"
 
 #include <math.h>
@@ -180,17 +181,38 @@ done:
     return st;
 }
 
-static lk_status write_safetensors(job *j, const char *path)
+/* The texts of a safetensors file: what its numbers are the weights of. */
+static lk_status keep_texts(const job *j, const char *from, lk_safetensors **f, int *n,
+                            lk_safetensors_text **texts)
+{
+    lk_status st = LK_OK;
+    if (strcmp(j->w.format, "safetensors") != 0)
+        goto done;
+    LK_TRY(lk_safetensors_open(f, from));
+    *n = lk_safetensors_texts(*f, 0, NULL);
+    LK_TRY(LK_NEW_ARRAY(texts, *n));
+    (void)lk_safetensors_texts(*f, *n, *texts);
+done:
+    return st;
+}
+
+static lk_status write_safetensors(job *j, const char *from, const char *path)
 {
     lk_status st = LK_OK;
     lk_safetensor *list = NULL;
+    lk_safetensors *f = NULL;
+    lk_safetensors_text *texts = NULL;
+    int n_texts = 0;
+    LK_TRY(keep_texts(j, from, &f, &n_texts, &texts));
     LK_TRY(LK_NEW_ARRAY(&list, j->n));
     for (size_t i = 0; i < j->n; i++)
         list[i] = (lk_safetensor){.name = j->item[i].name,
                                   .dtype = j->item[i].dtype,
                                   .shape = j->w.at[j->item[i].from].shape};
-    LK_TRY(lk_safetensors_write(path, (int)j->n, list, 0, NULL, fetch, j));
+    LK_TRY(lk_safetensors_write(path, (int)j->n, list, n_texts, texts, fetch, j));
 done:
+    lk_free(texts);
+    lk_safetensors_free(&f);
     lk_free(list);
     return st;
 }
@@ -334,7 +356,8 @@ static lk_status convert(const settings *s, const lk_args *args)
     LK_TRY(lk_weights_open(&j.w, args->file[0]));
     LK_TRY(choose(&j, s, args));
     if (s->out) {
-        LK_TRY(ends_with(s->out, ".npy") ? write_npy(&j, s->out) : write_safetensors(&j, s->out));
+        LK_TRY(ends_with(s->out, ".npy") ? write_npy(&j, s->out)
+                                         : write_safetensors(&j, args->file[0], s->out));
         report(&j, s);
     }
     if (s->json)

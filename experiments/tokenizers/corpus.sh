@@ -55,13 +55,13 @@ pictures() {
         i=$((i + 1))
         part=train
         [ $((i % 6)) != 0 ] || part=held
-        ffmpeg -v error -y -i "$file" -vf 'scale=1440:1080:force_original_aspect_ratio=increase,crop=1440:1080' \
+        ffmpeg -v error -y -i "$file" -vf 'scale=720:540:force_original_aspect_ratio=increase,crop=720:540' \
             -frames:v 1 tmp_pictures/still.png
         for k in 1 2 3 4 5 6 7 8; do
-            x=$((RANDOM % 700)) y=$((RANDOM % 400)) dx=$((RANDOM % 13 - 6)) dy=$((RANDOM % 9 - 4))
-            zoom=$((RANDOM % 40)) turn=$((RANDOM % 21 - 10)) side=$((240 + RANDOM % 400))
+            x=$((RANDOM % 350)) y=$((RANDOM % 200)) dx=$((RANDOM % 7 - 3)) dy=$((RANDOM % 5 - 2))
+            zoom=$((RANDOM % 40)) turn=$((RANDOM % 21 - 10)) side=$((140 + RANDOM % 260))
             ffmpeg -v error -y -loop 1 -framerate 25 -t 2.56 -i tmp_pictures/still.png -vf \
-"rotate=a=$turn/1000*n:bilinear=1,zoompan=z=(1440/$side)*(1+$zoom/4000*on):x=$x+$dx*on:y=$y+$dy*on:d=1:s=384x384:fps=25,scale=128:128:flags=area" \
+"rotate=a=$turn/1000*n:bilinear=1,zoompan=z=(540/$side)*(1+$zoom/4000*on):x=$x+$dx*on:y=$y+$dy*on:d=1:s=256x256:fps=25,scale=128:128:flags=area" \
                 -c:v ffv1 "$(printf 'tmp_pictures/%s/%03d_%d.mkv' $part $i $k)"
         done
     done
