@@ -4,9 +4,11 @@
 #include "audio_codec/codec.h"
 #include "av/config.h"
 #include "av/crops.h"
+#include "av/joint_data.h"
 #include "av/version.h"
 #include "kernels/file.h"
 #include "kernels/mem.h"
+#include "kernels/stop.h"
 #include "video_vae/vae.h"
 
 #include <stdio.h>
@@ -177,15 +179,88 @@ done:
     return st;
 }
 
+/* ---- both ------------------------------------------------------------------------------------ */
+
+typedef struct tokenizers {
+    const char *vae, *codec;
+    int batch;
+} tokenizers;
+
+static const lk_option tokenizer_rows[] = {
+    LK_OPT_TEXT(tokenizers, vae, NULL, "weights of the video tokenizer"),
+    LK_OPT_TEXT(tokenizers, codec, NULL, "weights of the audio codec"),
+    LK_OPT_INT(tokenizers, batch, 8, 1, 4096, "clips at once"), LK_OPT_END};
+
+static lk_status open_joint_data(setup *s, const tokenizers *t, lk_joint_data **data)
+{
+    lk_status st = LK_OK;
+    char *cache = NULL;
+    LK_TRY(LK_NEW_ARRAY(&cache, strlen(s->run->folder) + 32));
+    sprintf(cache, "%s/latents%d", s->run->folder, lk_comm_rank(s->comm));
+    lk_stop_on_signals();
+    LK_TRY(lk_joint_data_open(data, &(lk_joint_data_config){.paths = s->data,
+                                                            .n_paths = s->n_data,
+                                                            .vae = t->vae,
+                                                            .codec = t->codec,
+                                                            .cache = cache,
+                                                            .batch = t->batch,
+                                                            .stop = lk_stop_flag()}));
+done:
+    lk_free(cache);
+    return st;
+}
+
+static lk_status train_joint(setup *s)
+{
+    lk_status st = LK_OK;
+    lk_joint_config model;
+    lk_joint_train_config c;
+    tokenizers t;
+    lk_joint_data *data = NULL;
+    lk_joint *m = NULL;
+    memset(&c, 0, sizeof c);
+    LK_TRY(lk_config_options(s->config, "tokenizers", tokenizer_rows, &t));
+    LK_TRY(lk_config_options(s->config, "model", lk_joint_options, &model));
+    LK_TRY(lk_config_options(s->config, "train", lk_joint_train_options, &c));
+    LK_TRY(keep_settings(s));
+    LK_TRY(open_joint_data(s, &t, &data));
+    LK_REQUIRE(
+        lk_joint_data_channels(data, LK_JOINT_VIDEO) == model.video_channels &&
+            lk_joint_data_channels(data, LK_JOINT_AUDIO) == model.audio_channels,
+        LK_E_ARG,
+        "the tokenizers' latents have %d and %d channels: say model.video_channels=%d "
+        "model.audio_channels=%d",
+        lk_joint_data_channels(data, LK_JOINT_VIDEO), lk_joint_data_channels(data, LK_JOINT_AUDIO),
+        lk_joint_data_channels(data, LK_JOINT_VIDEO), lk_joint_data_channels(data, LK_JOINT_AUDIO));
+    LK_TRY(lk_joint_new(&m, &model, NULL));
+    LK_TRY(lk_joint_data_scale(data, m));
+    c.model = m;
+    c.sizes = lk_joint_data_sizes(data);
+    c.folder = s->run->folder;
+    c.fill = lk_joint_data_fill;
+    c.user = data;
+    c.resume = s->run->resume;
+    c.comm = s->comm;
+    c.n_texts = s->n_texts;
+    c.texts = s->texts;
+    LK_TRY(lk_joint_train(&c, NULL));
+done:
+    lk_joint_free(&m);
+    lk_joint_data_close(&data);
+    return st;
+}
+
 lk_status lk_train_start(const char *what, const lk_train_run *run)
 {
     lk_status st = LK_OK;
     setup s = {.run = run};
-    const int codec = strcmp(what, "codec") == 0;
-    LK_REQUIRE(codec || strcmp(what, "vae") == 0, LK_E_ARG,
-               "'%s' cannot be trained; codec and vae can", what);
+    lk_status (*const train)(setup *) = strcmp(what, "codec") == 0   ? train_codec
+                                        : strcmp(what, "vae") == 0   ? train_vae
+                                        : strcmp(what, "joint") == 0 ? train_joint
+                                                                     : NULL;
+    LK_REQUIRE(train, LK_E_ARG, "'%s' cannot be trained; codec, vae and joint can", what);
     LK_TRY(read_settings(&s));
-    LK_TRY(codec ? train_codec(&s) : train_vae(&s));
+    LK_TRY(train(&s));
 done:
     clear(&s);
     return st;

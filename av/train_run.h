@@ -4,6 +4,10 @@
  *     model: {rate_hz: 16000, ...}     rows of lk_codec_options or lk_vae_options
  *     train: {steps: 20000, ...}       rows of lk_codec_train_options or lk_vae_train_options
  *
+ * The joint model has the rows of lk_joint_options and lk_joint_train_options there, and
+ *
+ *     tokenizers: {vae: FILE, codec: FILE, batch: 8}
+ *
  * The folder gets config.yaml, complete with defaults, and what train.h leaves.  Going on with a
  * run takes its config.yaml; other settings are refused.
  *
@@ -24,7 +28,7 @@ typedef struct lk_train_run {
     int resume;
 } lk_train_run;
 
-/* what: "codec" or "vae". */
+/* what: "codec", "vae" or "joint". */
 LK_CHECKED lk_status lk_train_start(const char *what, const lk_train_run *run);
 
 #endif /* LK_TRAIN_RUN_H */

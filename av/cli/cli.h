@@ -37,6 +37,7 @@ int lk_cmd_report(int argc, char **argv);
 int lk_cmd_score(int argc, char **argv);
 int lk_cmd_bench(int argc, char **argv);
 int lk_cmd_fidelity(int argc, char **argv);
+int lk_cmd_generate(int argc, char **argv);
 int lk_cmd_fix(int argc, char **argv);
 int lk_cmd_stress(int argc, char **argv);
 int lk_cmd_sync(int argc, char **argv);

@@ -1,4 +1,4 @@
-/* cmd_train.c - train a tokenizer. */
+/* cmd_train.c - train a tokenizer or the joint model. */
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/train_run.h"
@@ -20,8 +20,9 @@ int lk_cmd_train(int argc, char **argv)
     int code = LK_EXIT_OK;
     const lk_cli_spec spec = {
         "train",
-        "codec|vae [key=value...]",
-        "Trains the audio codec or the video tokenizer on datasets (see pack).  Settings come from "
+        "codec|vae|joint [key=value...]",
+        "Trains the audio codec, the video tokenizer or the joint model on datasets (see pack).  "
+        "Settings come from "
         "a\n"
         "file and from key=value, which goes before the file.  The folder gets config.yaml with "
         "all\n"
@@ -35,7 +36,7 @@ int lk_cmd_train(int argc, char **argv)
     if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
         return code;
     if (args.n_files == 0) {
-        code = lk_cli_usage("train", "say what: codec or vae");
+        code = lk_cli_usage("train", "say what: codec, vae or joint");
     } else if (!s.out) {
         code = lk_cli_usage("train", "-o FOLDER is missing");
     } else {

@@ -1,0 +1,89 @@
+/* cmd_generate.c - sound and picture out of words. */
+#include "av/cli/args.h"
+#include "av/cli/cli.h"
+#include "av/generate.h"
+#include "kernels/stop.h"
+
+#include <string.h>
+
+typedef struct settings {
+    const char *model, *vae, *codec, *prompt, *script, *audio, *video, *fps, *size, *out, *solver;
+    double seconds, text, exchange;
+    int seed, steps;
+} settings;
+
+static const lk_option rows[] = {
+    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model"),
+    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer"),
+    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec"),
+    LK_OPT_TEXT(settings, prompt, NULL, "what shall be seen and heard"),
+    LK_OPT_TEXT(settings, script, NULL, "file with timed events, '0.50 s bounce metal' a line"),
+    LK_OPT_TEXT(settings, audio, NULL, "file whose sound is given; a picture is made for it"),
+    LK_OPT_TEXT(settings, video, NULL, "file whose picture is given; a sound is made for it"),
+    LK_OPT_DOUBLE(settings, seconds, 2.56, 0.04, 600, "length of the clip"),
+    LK_OPT_TEXT(settings, fps, "25", "frames per second, like 25, 29.97 or 30000/1001"),
+    LK_OPT_TEXT(settings, size, "64x64", "of the picture"),
+    LK_OPT_INT(settings, seed, 1, 0, 2147483647, "of the noise"),
+    LK_OPT_CHOICE(settings, solver, "multistep", "euler|heun|multistep", "how steps are made"),
+    LK_OPT_INT(settings, steps, 30, 1, 10000, "from noise to the clip"),
+    LK_OPT_DOUBLE(settings, text, 1, 0, 100, "guidance by prompt and script, 1: none"),
+    LK_OPT_DOUBLE(settings, exchange, 1, 0, 100, "guidance by the other stream, 1: none"),
+    LK_OPT_TEXT(settings, out, "out.mp4", "media file; its settings go beside it, as .json"),
+    LK_OPT_END};
+
+static lk_status run(const settings *s)
+{
+    lk_status st = LK_OK;
+    lk_generate_options o = {.model = s->model,
+                             .vae = s->vae,
+                             .codec = s->codec,
+                             .prompt = s->prompt,
+                             .script = s->script,
+                             .audio = s->audio,
+                             .video = s->video,
+                             .seconds = s->seconds,
+                             .out = s->out,
+                             .stop = lk_stop_flag()};
+    lk_option_defaults(lk_joint_sampling_options, &o.sampling);
+    o.sampling.solver = s->solver;
+    o.sampling.steps = s->steps;
+    o.sampling.seed = s->seed;
+    o.sampling.video_text = o.sampling.audio_text = s->text;
+    o.sampling.to_video = o.sampling.to_audio = s->exchange;
+    LK_TRY(lk_rate_parse(s->fps, &o.fps));
+    LK_TRY(lk_args_size(s->size, "64x64", &o.width, &o.height));
+    LK_TRY(lk_generate(&o));
+done:
+    return st;
+}
+
+int lk_cmd_generate(int argc, char **argv)
+{
+    static const lk_cli_spec spec = {
+        "generate",
+        "",
+        "Makes a clip whose sound and picture were made together, from a prompt, a script or both.",
+        rows,
+        "  lockstep generate --model joint.safetensors --vae vae.safetensors \\\n"
+        "      --codec codec.safetensors --prompt 'a ball on metal' --seconds 2.56 -o out.mp4",
+        NULL};
+    settings s;
+    lk_args args;
+    int code = LK_EXIT_OK;
+    memset(&s, 0, sizeof s);
+    if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
+        return code;
+    if (args.n_files != 0) {
+        code = lk_cli_usage("generate", "no operand is taken, but '%s' was given", args.file[0]);
+    } else if (!s.model || !s.vae || !s.codec) {
+        code = lk_cli_usage("generate", "give --model, --vae and --codec");
+    } else {
+        lk_stop_on_signals();
+        const lk_status st = run(&s);
+        code = st == LK_OK              ? LK_EXIT_OK
+               : st == LK_E_INTERRUPTED ? lk_cli_interrupted()
+                                        : lk_cli_failed(st);
+    }
+    lk_args_clear(&args);
+    return code;
+}

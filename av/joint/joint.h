@@ -1,0 +1,171 @@
+/* joint.h - the joint model: sound and picture generated together, on one clock.
+ *
+ * A dual-stream transformer takes noisy latents of a picture and of a sound and says in which
+ * direction the noise lies (rectified flow).  Each stream looks at itself, at the prompt, at the
+ * script, and, through attention that is aligned by time, at the other stream.
+ *
+ * Tokens       video: latents of the video tokenizer, [latents, rows, columns], each position a
+ *              token with the span of its latent; audio: 25 latents a second, each with its span.
+ * Text         a prompt is a run of bytes; a script is a list of events, each a text and a span.
+ *              Both are read by a small transformer over bytes that is trained along.
+ * Levels       x_t = (1 - t) x + t noise: t = 0 is clean, t = 1 is noise.  Latents that are held
+ *              stay clean: that makes one model serve all tasks (a sound for a picture, a picture
+ *              for a sound, from a first frame, longer, or with a range made again).
+ * Switches     what the two streams know of each other's time, and how; see lk_joint_options.
+ *
+ * Determinism  results depend on configuration, seed and input, never on the thread count.
+ * Errors       LK_E_ARG for what is outside the documented ranges, LK_E_NUMERIC for NaN or Inf.
+ * Threads      one model by one thread at a time.
+ * Sources      Peebles, Xie 2023 (DiT); Chen et al. 2023 (PixArt-alpha: one modulation for all
+ *              blocks); Liu et al. 2022 (rectified flow); Esser et al. 2024 (logit-normal times).
+ */
+#ifndef LK_JOINT_H
+#define LK_JOINT_H
+
+#include "kernels/attention.h"
+#include "kernels/comm.h"
+#include "kernels/option.h"
+#include "kernels/safetensors.h"
+#include "kernels/train.h"
+
+/* ---- what a model is ---- */
+
+enum {
+    LK_JOINT_MOST_CHANNELS = 256, /* of a latent */
+    LK_JOINT_MOST_TEXT = 4096     /* bytes of a prompt */
+};
+
+/* One row each in lk_joint_options. */
+typedef struct lk_joint_config {
+    const char *preset; /* "tiny", "small", "base": sizes that are 0 below are the preset's */
+    int width, heads, blocks, text_blocks;
+    int video_channels, audio_channels; /* of the tokenizers' latents */
+    /* the exchange between the streams */
+    const char *clock;      /* seconds, index, scaled_index, rounded, none */
+    const char *exchange;   /* none, dense, window, frame, random_shift, block_causal, joint */
+    const char *directions; /* both, to_audio, to_video */
+    int exchange_first, exchange_last,
+        exchange_every;         /* blocks that have it; last -1: to the end */
+    double before_ms, after_ms; /* window, random_shift; the script's window too */
+    double shift_ms;            /* random_shift: moved by up to this */
+    double chunk_ms;            /* block_causal */
+    /* noise levels */
+    const char *noise;                  /* shared, independent, clean_anchor, dual_shift */
+    double level_mean, level_deviation; /* of the logit of t */
+    double video_shift, audio_shift;    /* t' = s t / (1 + (s - 1) t) */
+    double anchor;                      /* clean_anchor: share of clips with one stream clean */
+    int seed;                           /* of the initial weights */
+} lk_joint_config;
+
+extern const lk_option lk_joint_options[];
+
+typedef struct lk_joint lk_joint;
+
+/* Untrained; backend NULL: the CPU's. */
+LK_CHECKED lk_status lk_joint_new(lk_joint **m, const lk_joint_config *config,
+                                  const lk_backend *backend);
+void lk_joint_free(lk_joint **m);
+
+/* From lk_joint_save's file or a training's checkpoint (its averaged weights).  LK_E_FORMAT for a
+ * file that is no joint model, LK_E_SHAPE for weights that are not those of its configuration. */
+LK_CHECKED lk_status lk_joint_load(lk_joint **m, const char *path, const lk_backend *backend);
+/* Weights, normalisation and configuration; dtype LK_F32 or LK_BF16. */
+LK_CHECKED lk_status lk_joint_save(const lk_joint *m, const char *path, lk_dtype dtype);
+
+/* The configuration with the preset's sizes filled in. */
+const lk_joint_config *lk_joint_get_config(const lk_joint *m);
+lk_params *lk_joint_params(lk_joint *m); /* borrowed */
+int64_t lk_joint_n_weights(const lk_joint *m);
+
+/* Mean and deviation (> 0) of every channel of latents: what the flow works on is
+ * (latent - mean) / deviation.  They start as 0 and 1, and are saved with the weights. */
+typedef enum lk_joint_stream { LK_JOINT_VIDEO, LK_JOINT_AUDIO, LK_JOINT_STREAMS } lk_joint_stream;
+LK_CHECKED lk_status lk_joint_set_scale(lk_joint *m, lk_joint_stream s, const float *mean,
+                                        const float *deviation);
+LK_CHECKED lk_status lk_joint_get_scale(const lk_joint *m, lk_joint_stream s, float *mean,
+                                        float *deviation);
+
+/* ---- clips ---- */
+
+/* What a graph has room for; all sizes of a batch. */
+typedef struct lk_joint_sizes {
+    int batch;
+    int latents, rows, columns; /* of the picture; latents 0: none */
+    int sounds;                 /* latents of the sound; 0: none */
+    int prompt_bytes;           /* > 0 */
+    int events, event_bytes;    /* events 0: no script */
+} lk_joint_sizes;
+
+typedef struct lk_joint_event {
+    lk_span span;
+    const char *text;
+} lk_joint_event;
+
+/* One clip.  Spans are sorted; the arrays have as many entries as there are latents. */
+typedef struct lk_joint_clip {
+    int n_latents, n_sounds; /* 0 .. those of the sizes */
+    const lk_span *video_span, *audio_span;
+    const float *video; /* [n_latents, rows, columns, channels], raw; NULL where nothing is known */
+    const float *audio; /* [n_sounds, channels] */
+    /* 1: this latent stays as it is; NULL: none does. */
+    const uint8_t *video_held, *audio_held;
+    const char *prompt; /* NULL or "": none.  Cut to prompt_bytes */
+    int n_events;
+    const lk_joint_event *events; /* sorted by start; texts are cut to event_bytes */
+} lk_joint_clip;
+
+/* ---- sampling (sample.c) ---- */
+
+typedef struct lk_joint_sampling {
+    const char *solver;            /* "euler", "heun", "multistep" */
+    int steps;                     /* 1 .. 10000 */
+    double video_text, audio_text; /* guidance by the prompt and script; 1: none */
+    double to_video, to_audio;     /* guidance by the exchange; 1: none */
+    double from, to;               /* guidance where from <= u <= to, of time 1 .. 0 */
+    int seed;
+} lk_joint_sampling;
+
+extern const lk_option lk_joint_sampling_options[];
+
+/* Make the latents of clips [sizes->batch] that are not held: video [batch, latents, rows, columns,
+ * channels] and audio [batch, sounds, channels], raw; those beyond a clip's number are 0.  Held
+ * latents come back as they were given.  stop may be NULL. */
+LK_CHECKED lk_status lk_joint_sample(lk_joint *m, const lk_joint_sizes *sizes,
+                                     const lk_joint_clip *clips, const lk_joint_sampling *sampling,
+                                     const volatile int *stop, float *video, float *audio);
+
+/* ---- training (train.c; the loss is in flow.c) ---- */
+
+/* Fill clips [sizes->batch], as a function of seed and index; what they point to stays until the
+ * next call. */
+typedef lk_status (*lk_joint_fill)(void *user, uint64_t seed, int64_t index, lk_joint_clip *clips);
+
+typedef struct lk_joint_train_config {
+    lk_joint *model; /* borrowed, trained in place */
+    lk_joint_sizes sizes;
+    const char *folder; /* of the run, as train.h describes it */
+    lk_joint_fill fill;
+    void *user;
+    int resume;
+    lk_comm *comm; /* NULL: one process */
+    int n_texts;   /* into every checkpoint, beside the configuration */
+    const lk_safetensors_text *texts;
+    /* From here on the rows of lk_joint_train_options. */
+    int steps, micro;
+    const char *compute; /* "f32", "bf16" */
+    double rate, last_rate;
+    int warmup;
+    double decay, average, clip;
+    double no_text, no_exchange; /* shares of clips whose prompt and script, or exchange, are
+                                    dropped, so that guidance works */
+    double hold_audio, hold_video, hold_first, hold_range; /* shares of clips that train a task */
+    int log_every, save_every, keep;
+    int seed; /* of clips and noise */
+} lk_joint_train_config;
+
+extern const lk_option lk_joint_train_options[];
+
+/* Train and leave checkpoints that lk_joint_load takes.  result may be NULL. */
+LK_CHECKED lk_status lk_joint_train(const lk_joint_train_config *config, lk_train_result *result);
+
+#endif /* LK_JOINT_H */

@@ -1,0 +1,137 @@
+/* joint_impl.h - what the files of the joint model share.  Not for others. */
+#ifndef LK_JOINT_IMPL_H
+#define LK_JOINT_IMPL_H
+
+#include "av/joint/joint.h"
+
+#include "kernels/nn.h"
+#include "kernels/params.h"
+
+typedef enum lk_joint_clock {
+    LK_JOINT_SECONDS,
+    LK_JOINT_INDEX,
+    LK_JOINT_SCALED_INDEX,
+    LK_JOINT_ROUNDED,
+    LK_JOINT_NO_CLOCK
+} lk_joint_clock;
+
+typedef enum lk_joint_exchange {
+    LK_JOINT_NO_EXCHANGE,
+    LK_JOINT_CROSS,   /* attention of its own; the rule says who sees whom */
+    LK_JOINT_TOGETHER /* within self-attention */
+} lk_joint_exchange;
+
+struct lk_joint {
+    lk_joint_config config; /* choices point to static texts, sizes are filled in */
+    lk_joint_clock clock;
+    lk_joint_exchange exchange;
+    lk_attend_rule rule, script_rule; /* of the exchange, and of streams that look at the script */
+    lk_params *params;
+    lk_dtype saving; /* only in the copy that lk_joint_save writes from */
+};
+
+/* ---- network.c ---- */
+
+/* What a graph reads, written by lk_joint_place, but for x, held and level.  Two of a kind: video,
+ * audio; N tokens of a stream, L bytes of a prompt, S events of E bytes, P pairs of rotary angles.
+ */
+typedef struct lk_joint_inputs {
+    lk_var x[2];        /* f32 [B, N, C], noisy */
+    lk_var held[2];     /* f32 [B, N, 1] */
+    lk_var level[2];    /* f32 [B, 1] */
+    lk_var turn[2];     /* f32 [B, N, 2, P] by seconds, rows, columns */
+    lk_var meet[2];     /* the same by the exchange's clock */
+    lk_var self[2];     /* i32 [B, 2 N, 2] */
+    lk_var exchange[2]; /* i32 [B, N + M, 2], queries of this stream; M keys of the other one, or of
+                           this one and the other */
+    lk_var text[2];     /* i32 [B, N + L, 2] */
+    lk_var script[2];   /* i32 [B, N + S, 2] */
+    lk_var bytes, byte_turn, byte_self; /* i32 [B L], f32 [B, L, 2, P], i32 [B, 2 L, 2] */
+    lk_var letters, letter_turn;        /* i32 [B S E], f32 [B S, E, 2, P] */
+    lk_var letter_self, letter_share;   /* i32 [B S, 2 E, 2], f32 [B S, E, 1] */
+    lk_var event_turn;                  /* f32 [B, S, 2, P] by the exchange's clock */
+} lk_joint_inputs;
+
+int64_t lk_joint_tokens(const lk_joint_sizes *s, int stream);
+
+/* Record the inputs, then the network: v[2], f32 [B, N, C], LK_NONE for a stream without tokens. */
+void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, lk_joint_inputs *in,
+                      lk_var v[2]);
+/* Does information flow into a stream in block i? */
+int lk_joint_meets(const lk_joint *m, const lk_joint_sizes *s, int stream, int block);
+
+/* text.c: prompt [B, L, W] and events [B, S, W] (LK_NONE without any). */
+lk_var lk_joint_prompt(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
+                       const lk_joint_inputs *in);
+lk_var lk_joint_events(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
+                       const lk_joint_inputs *in);
+
+/* Keys of attention, and the angles of their positions (LK_NONE: none). */
+typedef struct lk_joint_keys {
+    lk_var x, turn;
+} lk_joint_keys;
+
+/* A layer `name`: queries out of x, keys and values out of n sources one behind the other; RMS
+ * norms of queries and keys, rotary positions where there are angles for both. */
+lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x, int n,
+                       const lk_joint_keys *keys, lk_var plan);
+/* Two layers with a GELU between them, four times as wide inside. */
+lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
+
+/* ---- place.c ---- */
+
+/* The spans that a stream's latents, or events, have for the exchange. */
+void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stream, lk_span *out);
+void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
+
+/* Which clips go without text, or without the exchange, [batch] each; NULL: none. */
+typedef struct lk_joint_without {
+    const uint8_t *text, *exchange;
+} lk_joint_without;
+
+typedef struct lk_joint_placer lk_joint_placer;
+LK_CHECKED lk_status lk_joint_placer_new(lk_joint_placer **p, const lk_joint *m,
+                                         const lk_joint_sizes *s);
+void lk_joint_placer_free(lk_joint_placer **p);
+/* Write everything about times, texts and what is held.  `step` addresses random_shift's numbers.
+ */
+LK_CHECKED lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
+                                    const lk_joint_clip *clips, const lk_joint_without *without,
+                                    uint64_t step);
+
+/* ---- flow.c ---- */
+
+LK_CHECKED lk_status lk_joint_check_sizes(const lk_joint *m, const lk_joint_sizes *s);
+LK_CHECKED lk_status lk_joint_check_clips(const lk_joint *m, const lk_joint_sizes *s,
+                                          const lk_joint_clip *clips);
+
+/* Levels of a clip in training. */
+void lk_joint_draw_levels(const lk_joint_config *c, uint64_t seed, int64_t clip, double level[2]);
+/* Levels of both streams at time u of sampling, 1: noise, 0: clean. */
+void lk_joint_levels_at(const lk_joint_config *c, double u, double level[2]);
+/* t' = s t / (1 + (s - 1) t). */
+double lk_joint_shift(double t, double shift);
+
+typedef struct lk_joint_loss {
+    lk_joint_inputs in;
+    lk_var target[2]; /* f32 [B, N, C]: noise - x */
+    lk_var share[2];  /* f32 [B, N, 1]: of every token in the mean; 0 where it is held or absent */
+    lk_var loss;
+} lk_joint_loss;
+void lk_joint_loss_graph(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
+                         lk_joint_loss *loss);
+extern const char *const lk_joint_loss_names[];
+enum { LK_JOINT_LOSSES = 3 };
+
+/* x - mean over deviation, and back, of n tokens. */
+void lk_joint_normalise(const float *mean, const float *deviation, int channels, int64_t n,
+                        const float *x, float *y);
+void lk_joint_denormalise(const float *mean, const float *deviation, int channels, int64_t n,
+                          const float *x, float *y);
+
+static inline int lk_joint_channels(const lk_joint *m, int stream)
+{
+    return stream ? m->config.audio_channels : m->config.video_channels;
+}
+
+#endif /* LK_JOINT_IMPL_H */

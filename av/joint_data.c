@@ -1,0 +1,399 @@
+/* joint_data.c - see joint_data.h. */
+#include "av/joint_data.h"
+
+#include "audio_codec/codec.h"
+#include "av/dataset.h"
+#include "av/latents.h"
+#include "av/tokenize_impl.h"
+#include "kernels/file.h"
+#include "kernels/mem.h"
+#include "kernels/progress.h"
+#include "kernels/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PROMPT_BYTES = 96, EVENT_BYTES = 24, PIECE = 4096 };
+
+/* What one clip of the model points to. */
+typedef struct kept {
+    lk_joint_clip clip;
+    float *video, *audio;
+    lk_span *video_span, *audio_span;
+    lk_joint_event *events;
+    char *texts; /* of the events, EVENT_BYTES + 1 each */
+} kept;
+
+struct lk_joint_data {
+    lk_joint_data_config c;
+    lk_dataset *data;
+    lk_vae *vae;
+    lk_codec *codec;
+    lk_vae_encoder *video;
+    lk_codec_encoder *audio;
+    lk_latents_video video_facts;
+    lk_latents_audio audio_facts;
+    uint8_t *rgb;
+    float *latent, *pcm, *numbers;
+    int64_t n;
+    kept *clips;
+    lk_joint_sizes sizes;
+};
+
+void lk_joint_data_close(lk_joint_data **out)
+{
+    lk_joint_data *d = out ? *out : NULL;
+    if (!d)
+        return;
+    for (int64_t i = 0; d->clips && i < d->n; i++) {
+        lk_free(d->clips[i].video);
+        lk_free(d->clips[i].audio);
+        lk_free(d->clips[i].video_span);
+        lk_free(d->clips[i].audio_span);
+        lk_free(d->clips[i].events);
+        lk_free(d->clips[i].texts);
+    }
+    lk_free(d->clips);
+    lk_free(d->rgb);
+    lk_free(d->latent);
+    lk_free(d->pcm);
+    lk_free(d->numbers);
+    lk_vae_encoder_free(&d->video);
+    lk_codec_encoder_free(&d->audio);
+    lk_vae_free(&d->vae);
+    lk_codec_free(&d->codec);
+    lk_dataset_close(&d->data);
+    lk_free(d);
+    *out = NULL;
+}
+
+/* ---- tokenizers ------------------------------------------------------------------------------ */
+
+static lk_status start_video(lk_joint_data *d)
+{
+    lk_status st = LK_OK;
+    const lk_dataset_format f = lk_dataset_get_format(d->data);
+    lk_latents_video *v = &d->video_facts;
+    LK_TRY(lk_vae_load(&d->vae, d->c.vae, NULL));
+    LK_TRY(lk_file_checksum(d->c.vae, &v->tokenizer));
+    LK_TRY(lk_vae_encoder_new(&d->video, d->vae,
+                              &(lk_vae_stream_config){.height = f.height, .width = f.width}));
+    v->width = f.width;
+    v->height = f.height;
+    v->rows = lk_vae_encoder_size(d->video).rows;
+    v->columns = lk_vae_encoder_size(d->video).columns;
+    v->channels = lk_vae_get_shape(d->vae).channels;
+    LK_TRY(LK_NEW_ARRAY(&d->rgb, (size_t)f.width * (size_t)f.height * 3));
+    LK_TRY(LK_NEW_ARRAY(&d->latent, (int64_t)v->rows * v->columns * v->channels));
+done:
+    return st;
+}
+
+static lk_status start_audio(lk_joint_data *d)
+{
+    lk_status st = LK_OK;
+    const lk_dataset_format f = lk_dataset_get_format(d->data);
+    lk_latents_audio *a = &d->audio_facts;
+    LK_TRY(lk_codec_load(&d->codec, d->c.codec));
+    LK_TRY(lk_file_checksum(d->c.codec, &a->tokenizer));
+    const lk_codec_config *c = lk_codec_get_config(d->codec);
+    LK_REQUIRE(c->rate_hz == f.rate_hz && c->channels == f.n_channels, LK_E_ARG,
+               "the datasets have %d channels at %d Hz, '%s' wants %d at %d: pack them so",
+               f.n_channels, f.rate_hz, d->c.codec, c->channels, c->rate_hz);
+    LK_REQUIRE(c->continuous > 0, LK_E_ARG, "'%s' has no continuous latents", d->c.codec);
+    *a = (lk_latents_audio){.continuous = c->continuous,
+                            .rate_hz = c->rate_hz,
+                            .channels = c->channels,
+                            .mode = LK_CODEC_CONTINUOUS,
+                            .tokenizer = a->tokenizer};
+    LK_TRY(lk_codec_encoder_new(&d->audio, d->codec, LK_CODEC_CONTINUOUS, 0));
+    LK_TRY(LK_NEW_ARRAY(&d->pcm, (size_t)PIECE * (size_t)c->channels));
+    LK_TRY(LK_NEW_ARRAY(&d->numbers, c->continuous));
+done:
+    return st;
+}
+
+/* ---- one clip into its file ------------------------------------------------------------------ */
+
+static lk_status pull_pictures(lk_joint_data *d, lk_latents_writer *w)
+{
+    lk_status st = LK_OK;
+    for (int got = 1; got;) {
+        lk_vae_stamp stamp;
+        int64_t time[LK_LATENTS_TIMES];
+        LK_TRY(lk_vae_encoder_pull(d->video, d->latent, NULL, &stamp, &got));
+        if (!got)
+            break;
+        lk_stamp_to_times(&stamp, time);
+        LK_TRY(lk_latents_add_video(w, d->latent, time));
+    }
+done:
+    return st;
+}
+
+static lk_status encode_pictures(lk_joint_data *d, int64_t i, lk_latents_writer *w)
+{
+    lk_status st = LK_OK;
+    const int64_t n = lk_dataset_get_clip(d->data, i).n_frames;
+    LK_TRY(lk_vae_encoder_reset(d->video));
+    for (int64_t k = 0; k < n; k++) {
+        lk_span span;
+        LK_TRY(lk_dataset_frames(d->data, i, k, 1, d->rgb, &span));
+        LK_TRY(lk_vae_encoder_push_u8(d->video, d->rgb, span));
+        LK_TRY(pull_pictures(d, w));
+    }
+    if (n > 0) {
+        LK_TRY(lk_vae_encoder_finish(d->video));
+        LK_TRY(pull_pictures(d, w));
+    }
+done:
+    return st;
+}
+
+static lk_status pull_sounds(lk_joint_data *d, lk_latents_writer *w)
+{
+    lk_status st = LK_OK;
+    while (lk_codec_encoder_ready(d->audio) > 0) {
+        lk_span span;
+        LK_TRY(lk_codec_encoder_pull(d->audio, 1, NULL, d->numbers, NULL, &span));
+        LK_TRY(lk_latents_add_audio(w, 1, NULL, d->numbers, &span));
+    }
+done:
+    return st;
+}
+
+static lk_status encode_sound(lk_joint_data *d, int64_t i, lk_latents_writer *w)
+{
+    lk_status st = LK_OK;
+    const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
+    LK_TRY(lk_codec_encoder_reset(d->audio, clip.audio_start));
+    for (int64_t at = 0; at < clip.n_samples; at += PIECE) {
+        const int64_t left = clip.n_samples - at, n = left < PIECE ? left : PIECE;
+        LK_TRY(lk_dataset_samples(d->data, i, at, n, d->pcm));
+        LK_TRY(lk_codec_encoder_push(d->audio, d->pcm, n));
+        LK_TRY(pull_sounds(d, w));
+    }
+    lk_codec_encoder_flush(d->audio);
+    LK_TRY(pull_sounds(d, w));
+done:
+    return st;
+}
+
+static lk_status encode_clip(lk_joint_data *d, int64_t i, const char *path)
+{
+    lk_status st = LK_OK;
+    const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
+    lk_latents_audio a = d->audio_facts;
+    lk_latents_writer *w = NULL;
+    a.start = clip.audio_start;
+    a.n_samples = clip.n_samples;
+    LK_TRY(lk_latents_create(&w, path, &d->video_facts, &a, clip.name));
+    LK_TRY(encode_pictures(d, i, w));
+    LK_TRY(encode_sound(d, i, w));
+    LK_TRY(lk_latents_finish(w, &a));
+done:
+    lk_latents_writer_close(&w);
+    return st;
+}
+
+/* ---- and out of it --------------------------------------------------------------------------- */
+
+/* Opened when it is there and these tokenizers made it of this clip; else *l stays NULL. */
+static void open_cached(const lk_joint_data *d, int64_t i, const char *path, lk_latents **l)
+{
+    const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
+    if (access(path, F_OK) != 0)
+        return;
+    if (lk_latents_open(l, path) != LK_OK) {
+        lk_error_clear();
+        return;
+    }
+    if (lk_latents_get_video(*l).tokenizer != d->video_facts.tokenizer ||
+        lk_latents_get_audio(*l).tokenizer != d->audio_facts.tokenizer ||
+        lk_latents_get_audio(*l).n_samples != clip.n_samples ||
+        lk_latents_n_video(*l) != lk_vae_n_latents(lk_vae_get_shape(d->vae).time, clip.n_frames))
+        lk_latents_close(l);
+}
+
+static lk_status read_latents(lk_joint_data *d, lk_latents *l, int64_t i)
+{
+    lk_status st = LK_OK;
+    kept *k = &d->clips[i];
+    const lk_latents_video v = lk_latents_get_video(l);
+    const lk_latents_audio a = lk_latents_get_audio(l);
+    const int64_t cells = (int64_t)v.rows * v.columns * v.channels;
+    const int64_t n = lk_latents_n_video(l), m = lk_latents_n_audio(l);
+    LK_TRY(LK_NEW_ARRAY(&k->video, n * cells));
+    LK_TRY(LK_NEW_ARRAY(&k->video_span, n));
+    LK_TRY(LK_NEW_ARRAY(&k->audio, m * a.continuous));
+    LK_TRY(LK_NEW_ARRAY(&k->audio_span, m));
+    for (int64_t j = 0; j < n; j++) {
+        int64_t time[LK_LATENTS_TIMES];
+        LK_TRY(lk_latents_read_video(l, j, k->video + j * cells, time));
+        k->video_span[j] = (lk_span){time[0], time[1]};
+    }
+    LK_TRY(lk_latents_read_audio(l, 0, m, NULL, k->audio));
+    for (int64_t j = 0; j < m; j++)
+        k->audio_span[j] = lk_codec_span(lk_codec_get_config(d->codec), a.start, j, a.n_samples);
+    k->clip.n_latents = (int)n;
+    k->clip.n_sounds = (int)m;
+    k->clip.video_span = k->video_span;
+    k->clip.audio_span = k->audio_span;
+    k->clip.video = k->video;
+    k->clip.audio = k->audio;
+    d->sizes.latents = n > d->sizes.latents ? (int)n : d->sizes.latents;
+    d->sizes.sounds = m > d->sizes.sounds ? (int)m : d->sizes.sounds;
+done:
+    return st;
+}
+
+static int earlier(const void *a, const void *b)
+{
+    const lk_joint_event *x = a, *y = b;
+    if (x->span.start != y->span.start)
+        return x->span.start < y->span.start ? -1 : 1;
+    return (x->span.end > y->span.end) - (x->span.end < y->span.end);
+}
+
+static lk_status read_script(lk_joint_data *d, int64_t i)
+{
+    lk_status st = LK_OK;
+    const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
+    const lk_dataset_event *from = lk_dataset_events(d->data, i);
+    kept *k = &d->clips[i];
+    LK_TRY(LK_NEW_ARRAY(&k->events, clip.n_events));
+    LK_TRY(LK_NEW_ARRAY(&k->texts, clip.n_events * (EVENT_BYTES + 1)));
+    for (int64_t j = 0; j < clip.n_events; j++) {
+        char *text = k->texts + j * (EVENT_BYTES + 1);
+        snprintf(text, EVENT_BYTES + 1, "%.10s %.13s", from[j].kind, from[j].label);
+        k->events[j] = (lk_joint_event){from[j].span, text};
+    }
+    qsort(k->events, (size_t)clip.n_events, sizeof *k->events, earlier);
+    k->clip.events = k->events;
+    k->clip.n_events = (int)clip.n_events;
+    k->clip.prompt = clip.caption;
+    d->sizes.events = k->clip.n_events > d->sizes.events ? k->clip.n_events : d->sizes.events;
+done:
+    return st;
+}
+
+static lk_status take_clip(lk_joint_data *d, int64_t i, char *path, size_t bytes)
+{
+    lk_status st = LK_OK;
+    lk_latents *l = NULL;
+    snprintf(path, bytes, "%s/%06lld.h5", d->c.cache, (long long)i);
+    open_cached(d, i, path, &l);
+    if (!l) {
+        LK_TRY(encode_clip(d, i, path));
+        LK_TRY(lk_latents_open(&l, path));
+    }
+    LK_TRY(read_latents(d, l, i));
+    LK_TRY(read_script(d, i));
+done:
+    lk_latents_close(&l);
+    return st;
+}
+
+static lk_status take_clips(lk_joint_data *d)
+{
+    lk_status st = LK_OK;
+    const size_t bytes = strlen(d->c.cache) + 32;
+    lk_progress bar;
+    char *path = NULL;
+    lk_progress_start(&bar, "latents", 1);
+    LK_TRY(LK_NEW_ARRAY(&path, bytes));
+    for (int64_t i = 0; i < d->n; i++) {
+        LK_REQUIRE(!d->c.stop || !*d->c.stop, LK_E_INTERRUPTED, "stopped at clip %lld of %lld",
+                   (long long)i, (long long)d->n);
+        LK_TRY(take_clip(d, i, path, bytes));
+        lk_progress_set(&bar, (double)(i + 1) / (double)d->n);
+    }
+done:
+    lk_progress_end(&bar);
+    lk_free(path);
+    return st;
+}
+
+lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *config)
+{
+    lk_status st = LK_OK;
+    lk_joint_data *d = NULL;
+    LK_REQUIRE(config->vae && config->codec && config->cache && config->batch > 0, LK_E_ARG,
+               "the joint model needs tokenizers: tokenizers.vae=FILE tokenizers.codec=FILE");
+    LK_TRY(LK_NEW(&d));
+    d->c = *config;
+    LK_TRY(lk_dataset_open(&d->data, config->paths, config->n_paths));
+    const lk_dataset_format f = lk_dataset_get_format(d->data);
+    LK_REQUIRE(f.width > 0 && f.rate_hz > 0, LK_E_ARG,
+               "the joint model learns from datasets with pictures and sound");
+    LK_TRY(start_video(d));
+    LK_TRY(start_audio(d));
+    LK_TRY(lk_make_folders(config->cache));
+    d->n = lk_dataset_n_clips(d->data);
+    LK_TRY(LK_NEW_ARRAY(&d->clips, d->n));
+    d->sizes = (lk_joint_sizes){.batch = config->batch,
+                                .rows = d->video_facts.rows,
+                                .columns = d->video_facts.columns,
+                                .prompt_bytes = PROMPT_BYTES,
+                                .event_bytes = EVENT_BYTES};
+    LK_TRY(take_clips(d));
+    *out = d;
+    d = NULL;
+done:
+    lk_joint_data_close(&d);
+    return st;
+}
+
+/* ---- use ------------------------------------------------------------------------------------- */
+
+lk_joint_sizes lk_joint_data_sizes(const lk_joint_data *d)
+{
+    return d->sizes;
+}
+
+int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s)
+{
+    return s == LK_JOINT_VIDEO ? d->video_facts.channels : d->audio_facts.continuous;
+}
+
+lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m)
+{
+    lk_status st = LK_OK;
+    float mean[LK_JOINT_MOST_CHANNELS], deviation[LK_JOINT_MOST_CHANNELS];
+    const int64_t cells = (int64_t)d->sizes.rows * d->sizes.columns;
+    for (int s = 0; s < LK_JOINT_STREAMS; s++) {
+        const int channels = lk_joint_data_channels(d, (lk_joint_stream)s);
+        for (int k = 0; k < channels; k++) {
+            double sum = 0, square = 0;
+            int64_t n = 0;
+            for (int64_t i = 0; i < d->n; i++) {
+                const kept *c = &d->clips[i];
+                const float *x = s ? c->audio : c->video;
+                const int64_t tokens = s ? c->clip.n_sounds : c->clip.n_latents * cells;
+                for (int64_t t = 0; t < tokens; t++, n++) {
+                    sum += (double)x[t * channels + k];
+                    square += (double)x[t * channels + k] * (double)x[t * channels + k];
+                }
+            }
+            LK_REQUIRE(n > 0, LK_E_EMPTY, "the datasets hold no %s", s ? "sound" : "pictures");
+            mean[k] = (float)(sum / (double)n);
+            deviation[k] = (float)sqrt(fmax(square / (double)n - pow(sum / (double)n, 2), 1e-8));
+        }
+        LK_TRY(lk_joint_set_scale(m, (lk_joint_stream)s, mean, deviation));
+    }
+done:
+    return st;
+}
+
+lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, lk_joint_clip *clips)
+{
+    const lk_joint_data *d = data;
+    for (int b = 0; b < d->sizes.batch; b++) {
+        const uint64_t at = (uint64_t)index * (uint64_t)d->sizes.batch + (uint64_t)b;
+        clips[b] = d->clips[lk_rng_below(seed, UINT64_C(0x636c697073), at, (uint32_t)d->n)].clip;
+    }
+    return LK_OK;
+}

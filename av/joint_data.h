@@ -1,0 +1,41 @@
+/* joint_data.h - clips for the joint model: datasets through the tokenizers, once.
+ *
+ * Every clip of the datasets is encoded into a file of latents (latents.h) in a cache folder; files
+ * that are there already and were made by the same tokenizers are taken as they are, so a pass that
+ * was stopped goes on.  Then all latents lie in memory: about 35 kB a second of 64 x 64 pictures.
+ *
+ * A clip's caption is its prompt; its events are its script, "kind label" each.
+ *
+ * Threads      one object by one thread.
+ */
+#ifndef LK_JOINT_DATA_H
+#define LK_JOINT_DATA_H
+
+#include "av/joint/joint.h"
+
+typedef struct lk_joint_data lk_joint_data;
+
+typedef struct lk_joint_data_config {
+    const char *const *paths; /* datasets, as lk_dataset_open takes them */
+    int64_t n_paths;
+    const char *vae, *codec;  /* files with weights */
+    const char *cache;        /* folder */
+    int batch;                /* clips at once */
+    const volatile int *stop; /* may be NULL */
+} lk_joint_data_config;
+
+LK_CHECKED lk_status lk_joint_data_open(lk_joint_data **d, const lk_joint_data_config *config);
+void lk_joint_data_close(lk_joint_data **d);
+
+/* Room for `batch` of any of the clips. */
+lk_joint_sizes lk_joint_data_sizes(const lk_joint_data *d);
+int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s);
+
+/* Mean and deviation of every channel over all clips, into the model. */
+LK_CHECKED lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m);
+
+/* A lk_joint_fill: clips drawn with equal chance. */
+LK_CHECKED lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index,
+                                        lk_joint_clip *clips);
+
+#endif /* LK_JOINT_DATA_H */
