@@ -301,6 +301,8 @@ static void it_learns_two_clips(void **state)
     lk_joint *m = NULL;
     made x, wanted[2];
     (void)state;
+    if (check_count(0, 1))
+        skip(); /* others train as well, not as long */
     configure(1500);
     config.hold_audio = config.hold_video = config.hold_first = config.hold_range = 0.03;
     config.no_exchange = 0.02;

@@ -125,6 +125,8 @@ static void streams_meet_in_time(void **state)
     static const char *const exchanges[] = {"window", "none"};
     int n[2][4];
     (void)state;
+    if (check_count(0, 1))
+        skip(); /* a training, and others train as well */
     for (int e = 0; e < 2; e++) {
         lk_joint *m = trained(exchanges[e], &r);
         n[e][0] = hits(m, &r, LK_JOINT_VIDEO, 0, LK_JOINT_AUDIO);
