@@ -14,7 +14,7 @@ fail() {
     exit 1
 }
 $lockstep pack --world impacts --count 3 --seconds 0.6 --size 32x32 -o data.h5 2>err || fail "pack"
-$lockstep train codec data=data.h5 model.width=16 model.latent_width=16 model.encoder_blocks=1 \
+$lockstep train codec data=data.h5 model.width=16 model.latent_width=16 model.linear=8 model.bands=3 model.encoder_blocks=1 \
     model.decoder_blocks=1 model.latent_blocks=1 model.stages=2 model.entries=16 model.continuous=4 train.batch=2 \
     train.latents=8 train.steps=1 train.adversarial_steps=0 -o codec 2>err || fail "train codec"
 $lockstep train vae data=data.h5 model.width1=8 model.width2=8 model.width3=8 model.encoder_blocks=1 \
