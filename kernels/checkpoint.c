@@ -229,6 +229,60 @@ done:
     return st;
 }
 
+typedef struct values {
+    const lk_params *params;
+    lk_dtype dtype;
+} values;
+
+static lk_status fetch_value(void *user, int i, void *data)
+{
+    const values *v = user;
+    return lk_params_read(v->params, i, LK_VALUE, v->dtype, data);
+}
+
+lk_status lk_checkpoint_write_values(const char *path, const lk_params *params, lk_dtype dtype,
+                                     const char *key, const lk_option *options, const void *target)
+{
+    lk_status st = LK_OK;
+    const int n = lk_params_n(params);
+    values v = {params, dtype};
+    lk_safetensor *list = NULL;
+    lk_text lines = {0};
+    LK_TRY(LK_NEW_ARRAY(&list, n));
+    for (int i = 0; i < n; i++)
+        list[i] =
+            (lk_safetensor){lk_params_name(params, i), dtype, lk_params_shape(params, i), NULL};
+    LK_TRY(lk_option_write_lines(options, target, &lines));
+    LK_TRY(lk_safetensors_write(path, n, list, 1, &(lk_safetensors_text){key, lines.at},
+                                fetch_value, &v));
+done:
+    lk_text_free(&lines);
+    lk_free(list);
+    return st;
+}
+
+lk_status lk_checkpoint_read_config(const char *path, const char *what, const char *key,
+                                    const lk_option *options, void *target)
+{
+    lk_status st = LK_OK;
+    lk_safetensors *f = NULL;
+    const char *lines;
+    LK_TRY(lk_safetensors_open(&f, path));
+    lines = lk_safetensors_get(f, key);
+    LK_REQUIRE(lines, LK_E_FORMAT, "'%s' is no %s: it has no text '%s' with a configuration", path,
+               what, key);
+    lk_option_defaults(options, target);
+    if (lk_option_read_lines(options, target, lines) != LK_OK) {
+        char why[160];
+        snprintf(why, sizeof why, "%s", lk_error_text());
+        lk_error_clear();
+        st = LK_FAIL(LK_E_FORMAT, "the configuration in '%s' cannot be used: %s", path, why);
+    }
+done:
+    lk_safetensors_free(&f);
+    return st;
+}
+
 /* ---- a folder of them ---- */
 
 #define NAME_FORMAT "step_%08lld.safetensors"

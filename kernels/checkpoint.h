@@ -14,6 +14,7 @@
 #ifndef LK_CHECKPOINT_H
 #define LK_CHECKPOINT_H
 
+#include "kernels/option.h"
 #include "kernels/params.h"
 #include "kernels/safetensors.h"
 
@@ -38,6 +39,15 @@ LK_CHECKED lk_status lk_checkpoint_read(const char *path, lk_params *params, lk_
 
 /* Values alone, for using a model: the averages where the file has them and `average` is not 0. */
 LK_CHECKED lk_status lk_checkpoint_read_values(const char *path, lk_params *params, int average);
+
+/* Values alone, as LK_F32 or LK_BF16, and what they are the weights of: the settings in `target` as
+ * lines under the text `key`; and those settings back.  `what` is the name of such a thing in the
+ * sentence that refuses another file (LK_E_FORMAT). */
+LK_CHECKED lk_status lk_checkpoint_write_values(const char *path, const lk_params *params,
+                                                lk_dtype dtype, const char *key,
+                                                const lk_option *options, const void *target);
+LK_CHECKED lk_status lk_checkpoint_read_config(const char *path, const char *what, const char *key,
+                                               const lk_option *options, void *target);
 
 /* Write the file of c->step into the folder, making it; then prune. */
 LK_CHECKED lk_status lk_checkpoint_save(const char *folder, const lk_params *params,

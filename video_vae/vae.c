@@ -141,33 +141,12 @@ int64_t lk_vae_n_weights(const lk_vae *v)
 
 /* ---- files ---- */
 
-static lk_status read_config(const char *path, lk_vae_config *c)
-{
-    lk_status st = LK_OK;
-    lk_safetensors *f = NULL;
-    const char *lines;
-    LK_TRY(lk_safetensors_open(&f, path));
-    lines = lk_safetensors_get(f, "video_vae");
-    LK_REQUIRE(lines, LK_E_FORMAT,
-               "'%s' is no video tokenizer: it has no text 'video_vae' with a configuration", path);
-    lk_option_defaults(lk_vae_options, c);
-    if (lk_option_read_lines(lk_vae_options, c, lines) != LK_OK) {
-        char why[160];
-        snprintf(why, sizeof why, "%s", lk_error_text());
-        lk_error_clear();
-        st = LK_FAIL(LK_E_FORMAT, "the configuration in '%s' cannot be used: %s", path, why);
-    }
-done:
-    lk_safetensors_free(&f);
-    return st;
-}
-
 lk_status lk_vae_load(lk_vae **out, const char *path, const lk_backend *backend)
 {
     lk_status st = LK_OK;
     lk_vae *v = NULL;
     lk_vae_config c;
-    LK_TRY(read_config(path, &c));
+    LK_TRY(lk_checkpoint_read_config(path, "video tokenizer", "video_vae", lk_vae_options, &c));
     LK_TRY(lk_vae_new(&v, &c, backend));
     LK_TRY(lk_checkpoint_read_values(path, v->params, 1));
     *out = v;
@@ -177,32 +156,13 @@ done:
     return st;
 }
 
-static lk_status fetch(void *user, int i, void *data)
-{
-    const lk_vae *v = user;
-    const lk_dtype dtype = v->saving;
-    return lk_params_read(v->params, i, LK_VALUE, dtype, data);
-}
-
 lk_status lk_vae_save(const lk_vae *v, const char *path, lk_dtype dtype)
 {
     lk_status st = LK_OK;
-    const int n = lk_params_n(v->params);
-    lk_safetensor *list = NULL;
-    lk_text lines = {0};
-    lk_vae saving = *v;
     LK_REQUIRE(dtype == LK_F32 || dtype == LK_BF16, LK_E_ARG,
                "a tokenizer can be saved as f32 or bf16, not %s", lk_dtype_name(dtype));
-    saving.saving = dtype;
-    LK_TRY(LK_NEW_ARRAY(&list, n));
-    for (int i = 0; i < n; i++)
-        list[i] = (lk_safetensor){lk_params_name(v->params, i), dtype,
-                                  lk_params_shape(v->params, i), NULL};
-    LK_TRY(lk_option_write_lines(lk_vae_options, &v->config, &lines));
-    LK_TRY(lk_safetensors_write(path, n, list, 1, &(lk_safetensors_text){"video_vae", lines.at},
-                                fetch, &saving));
+    LK_TRY(lk_checkpoint_write_values(path, v->params, dtype, "video_vae", lk_vae_options,
+                                      &v->config));
 done:
-    lk_text_free(&lines);
-    lk_free(list);
     return st;
 }

@@ -12,7 +12,6 @@ struct lk_vae {
     lk_vae_config config; /* choices point to static texts */
     lk_vae_shape shape;
     lk_params *params;
-    lk_dtype saving; /* only in the copy that lk_vae_save writes from */
 };
 
 /* ---- network.c: clips are [B, T, Y, X, C]; past NULL: whole clips ---- */

@@ -27,7 +27,6 @@ struct lk_joint {
     lk_joint_exchange exchange;
     lk_attend_rule rule, script_rule; /* of the exchange, and of streams that look at the script */
     lk_params *params;
-    lk_dtype saving; /* only in the copy that lk_joint_save writes from */
 };
 
 /* ---- network.c ---- */

@@ -226,33 +226,12 @@ done:
 
 /* ---- files ---- */
 
-static lk_status read_config(const char *path, lk_joint_config *c)
-{
-    lk_status st = LK_OK;
-    lk_safetensors *f = NULL;
-    const char *lines;
-    LK_TRY(lk_safetensors_open(&f, path));
-    lines = lk_safetensors_get(f, "joint");
-    LK_REQUIRE(lines, LK_E_FORMAT,
-               "'%s' is no joint model: it has no text 'joint' with a configuration", path);
-    lk_option_defaults(lk_joint_options, c);
-    if (lk_option_read_lines(lk_joint_options, c, lines) != LK_OK) {
-        char why[160];
-        snprintf(why, sizeof why, "%s", lk_error_text());
-        lk_error_clear();
-        st = LK_FAIL(LK_E_FORMAT, "the configuration in '%s' cannot be used: %s", path, why);
-    }
-done:
-    lk_safetensors_free(&f);
-    return st;
-}
-
 lk_status lk_joint_load(lk_joint **out, const char *path, const lk_backend *backend)
 {
     lk_status st = LK_OK;
     lk_joint *m = NULL;
     lk_joint_config c;
-    LK_TRY(read_config(path, &c));
+    LK_TRY(lk_checkpoint_read_config(path, "joint model", "joint", lk_joint_options, &c));
     LK_TRY(lk_joint_new(&m, &c, backend));
     LK_TRY(lk_checkpoint_read_values(path, m->params, 1));
     *out = m;
@@ -262,32 +241,13 @@ done:
     return st;
 }
 
-static lk_status fetch(void *user, int i, void *data)
-{
-    const lk_joint *m = user;
-    const lk_dtype dtype = m->saving;
-    return lk_params_read(m->params, i, LK_VALUE, dtype, data);
-}
-
 lk_status lk_joint_save(const lk_joint *m, const char *path, lk_dtype dtype)
 {
     lk_status st = LK_OK;
-    const int n = lk_params_n(m->params);
-    lk_safetensor *list = NULL;
-    lk_text lines = {0};
-    lk_joint saving = *m;
     LK_REQUIRE(dtype == LK_F32 || dtype == LK_BF16, LK_E_ARG,
                "a joint model can be saved as f32 or bf16, not %s", lk_dtype_name(dtype));
-    saving.saving = dtype;
-    LK_TRY(LK_NEW_ARRAY(&list, n));
-    for (int i = 0; i < n; i++)
-        list[i] = (lk_safetensor){lk_params_name(m->params, i), dtype,
-                                  lk_params_shape(m->params, i), NULL};
-    LK_TRY(lk_option_write_lines(lk_joint_options, &m->config, &lines));
-    LK_TRY(lk_safetensors_write(path, n, list, 1, &(lk_safetensors_text){"joint", lines.at}, fetch,
-                                &saving));
+    LK_TRY(
+        lk_checkpoint_write_values(path, m->params, dtype, "joint", lk_joint_options, &m->config));
 done:
-    lk_text_free(&lines);
-    lk_free(list);
     return st;
 }
