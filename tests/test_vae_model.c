@@ -15,6 +15,7 @@ static void variants_have_their_shapes(void **state)
         const char *name;
         int time, space, channels;
     } known[] = {{"t4s8c16", 4, 8, 16},
+                 {"t4s8c32", 4, 8, 32},
                  {"t4s16c48", 4, 16, 48},
                  {"t1s8c16", 1, 8, 16},
                  {"t1s16c48", 1, 16, 48}};

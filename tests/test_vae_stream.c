@@ -7,7 +7,7 @@
 #include "kernels/thread.h"
 #include "video_vae/vae_impl.h"
 
-static const char *const variants[] = {"t4s8c16", "t4s16c48", "t1s8c16", "t1s16c48"};
+static const char *const variants[] = {"t4s8c16", "t4s8c32", "t4s16c48", "t1s8c16", "t1s16c48"};
 
 static void any_size_and_length(void **state)
 {

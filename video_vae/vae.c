@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define VARIANTS "t4s8c16|t4s16c48|t1s8c16|t1s16c48"
+#define VARIANTS "t4s8c16|t4s8c32|t4s16c48|t1s8c16|t1s16c48"
 
 const lk_option lk_vae_options[] = {
     LK_OPT_CHOICE(lk_vae_config, variant, "t4s8c16", VARIANTS,
@@ -29,9 +29,10 @@ typedef struct variant {
     lk_vae_shape shape;
 } variant;
 
-/* t1s8c16 is narrow so that two cores keep up with a camera. */
+/* t4s8c32 is for small pictures, whose details are few pixels; t1s8c16 is narrow so that two cores keep up with a camera. */
 static const variant variants[] = {
     {"t4s8c16", {4, 8, 16, {48, 96, 192}, 1, 2, 0, 0, 0}},
+    {"t4s8c32", {4, 8, 32, {48, 96, 192}, 1, 2, 0, 0, 0}},
     {"t4s16c48", {4, 16, 48, {48, 96, 192}, 2, 2, 0, 0, 0}},
     {"t1s8c16", {1, 8, 16, {32, 64, 128}, 1, 2, 0, 0, 0}},
     {"t1s16c48", {1, 16, 48, {48, 96, 192}, 2, 2, 0, 0, 0}},
