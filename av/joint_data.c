@@ -280,6 +280,31 @@ done:
     return st;
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Different texts of all events. */
+static lk_status count_texts(lk_joint_data *d)
+{
+    lk_status st = LK_OK;
+    const char **texts = NULL;
+    size_t capacity = 0, n = 0;
+    for (int64_t i = 0; i < d->n; i++)
+        for (int j = 0; j < d->clips[i].clip.n_events; j++) {
+            LK_TRY(LK_GROW(&texts, &capacity, n + 1));
+            texts[n++] = d->clips[i].events[j].text;
+        }
+    if (n)
+        qsort(texts, n, sizeof *texts, compare_texts);
+    for (size_t i = 0; i < n; i++)
+        d->sizes.event_texts += i == 0 || strcmp(texts[i], texts[i - 1]) != 0;
+done:
+    lk_free(texts);
+    return st;
+}
+
 static lk_status take_clip(lk_joint_data *d, int64_t i, char *path, size_t bytes)
 {
     lk_status st = LK_OK;
@@ -340,6 +365,7 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
                                 .prompt_bytes = PROMPT_BYTES,
                                 .event_bytes = EVENT_BYTES};
     LK_TRY(take_clips(d));
+    LK_TRY(count_texts(d));
     *out = d;
     d = NULL;
 done:

@@ -16,6 +16,7 @@ lk_joint_config joint_toy_config(const char *exchange)
     c.text_blocks = 1;
     c.video_channels = 3;
     c.audio_channels = 4;
+    c.patch = 1;
     c.exchange = exchange;
     c.before_ms = c.after_ms = 40;
     return c;
@@ -23,8 +24,8 @@ lk_joint_config joint_toy_config(const char *exchange)
 
 lk_joint_sizes joint_toy_sizes(int batch)
 {
-    return (lk_joint_sizes){batch, JOINT_TOY_LATENTS, 1, JOINT_TOY_CELLS, JOINT_TOY_SOUNDS, 8, 2,
-                            6};
+    return (lk_joint_sizes){batch, JOINT_TOY_LATENTS, 1, JOINT_TOY_CELLS, JOINT_TOY_SOUNDS, 8, 2, 6,
+                            3};
 }
 
 lk_joint_clip joint_toy_clip(int which)

@@ -103,7 +103,9 @@ static void gradients_are_right(void **state)
     (void)state;
     for (size_t e = 0; e < 2; e++) {
         problem q = {0};
-        const lk_joint_config c = joint_toy_config(exchanges[e]);
+        lk_joint_config c = joint_toy_config(exchanges[e]);
+        c.patch = e ? 1 : 2;
+        c.relative_values = !e;
         open_problem(&q, &c, lk_backend_reference());
         for (int i = 0; i < lk_params_n(q.m->params); i += check_count(1 + 2 * (int)e, 17))
             if (strncmp(lk_params_name(q.m->params, i), "scale.", 6) != 0)
@@ -119,8 +121,9 @@ static void backends_agree(void **state)
     (void)state;
     for (size_t e = 0; e < sizeof exchanges / sizeof *exchanges; e++) {
         problem fast = {0}, plain = {0};
-        const lk_joint_config c = joint_toy_config(exchanges[e]);
+        lk_joint_config c = joint_toy_config(exchanges[e]);
         double a, b;
+        c.patch = 1 + (int)e % 3;
         open_problem(&fast, &c, NULL);
         open_problem(&plain, &c, lk_backend_reference());
         a = loss_now(&fast);
@@ -354,7 +357,7 @@ static void presets_have_their_sizes(void **state)
     static const struct {
         const char *name;
         double millions;
-    } sizes[] = {{"tiny", 3}, {"small", 12}, {"base", 120}};
+    } sizes[] = {{"tiny", 3.4}, {"small", 12}, {"base", 120}};
     (void)state;
     for (int i = 0; i < check_count(3, 2); i++) {
         lk_joint_config c;

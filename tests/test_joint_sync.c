@@ -49,7 +49,7 @@ static lk_status fill(void *user, uint64_t seed, int64_t index, lk_joint_clip *c
 
 static lk_joint_sizes sizes(void)
 {
-    return (lk_joint_sizes){BATCH, N, 1, 1, N, 4, 1, 4};
+    return (lk_joint_sizes){BATCH, N, 1, 1, N, 4, 1, 4, 0};
 }
 
 static lk_joint *trained(const char *exchange, room *r)

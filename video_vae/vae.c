@@ -29,7 +29,8 @@ typedef struct variant {
     lk_vae_shape shape;
 } variant;
 
-/* t4s8c32 is for small pictures, whose details are few pixels; t1s8c16 is narrow so that two cores keep up with a camera. */
+/* t4s8c32 is for small pictures, whose details are few pixels; t1s8c16 is narrow so that two cores
+ * keep up with a camera. */
 static const variant variants[] = {
     {"t4s8c16", {4, 8, 16, {48, 96, 192}, 1, 2, 0, 0, 0}},
     {"t4s8c32", {4, 8, 32, {48, 96, 192}, 1, 2, 0, 0, 0}},

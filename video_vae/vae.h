@@ -42,8 +42,8 @@ extern "C" {
 /* ---- configuration ---- */
 
 typedef struct lk_vae_config {
-    const char *variant;                /* "t4s8c16", "t4s8c32", "t4s16c48", "t1s8c16", "t1s16c48" */
-    int width1, width2, width3;         /* channels from fine to coarse; 0: the variant's */
+    const char *variant;        /* "t4s8c16", "t4s8c32", "t4s16c48", "t1s8c16", "t1s16c48" */
+    int width1, width2, width3; /* channels from fine to coarse; 0: the variant's */
     int encoder_blocks, decoder_blocks; /* per resolution; 0: the variant's */
     const char *look; /* "group": layers see their whole group; "causal": no later frame.  The same
                          for t1, where a group is one frame */

@@ -40,6 +40,7 @@ typedef struct lk_joint_config {
     const char *preset; /* "tiny", "small", "base": sizes that are 0 below are the preset's */
     int width, heads, blocks, text_blocks;
     int video_channels, audio_channels; /* of the tokenizers' latents */
+    int patch; /* a token of the picture is patch x patch positions of a latent */
     /* the exchange between the streams */
     const char *clock;      /* seconds, index, scaled_index, rounded, none */
     const char *exchange;   /* none, dense, window, frame, random_shift, block_causal, joint */
@@ -49,6 +50,7 @@ typedef struct lk_joint_config {
     double before_ms, after_ms; /* window, random_shift; the script's window too */
     double shift_ms;            /* random_shift: moved by up to this */
     double chunk_ms;            /* block_causal */
+    int relative_values; /* what crosses, or comes from the script, says how much later it is */
     /* noise levels */
     const char *noise;                  /* shared, independent, clean_anchor, dual_shift */
     double level_mean, level_deviation; /* of the logit of t */
@@ -94,6 +96,7 @@ typedef struct lk_joint_sizes {
     int sounds;                 /* latents of the sound; 0: none */
     int prompt_bytes;           /* > 0 */
     int events, event_bytes;    /* events 0: no script */
+    int event_texts;            /* different texts of all events; 0: as many as events */
 } lk_joint_sizes;
 
 typedef struct lk_joint_event {

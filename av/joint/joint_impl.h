@@ -32,7 +32,8 @@ struct lk_joint {
 /* ---- network.c ---- */
 
 /* What a graph reads, written by lk_joint_place, but for x, held and level.  Two of a kind: video,
- * audio; N tokens of a stream, L bytes of a prompt, S events of E bytes, P pairs of rotary angles.
+ * audio; N tokens of a stream, L bytes of a prompt, S events of E bytes and D texts, P pairs of
+ * rotary angles. N counts positions in x, and tokens of the network elsewhere (lk_joint_inside).
  */
 typedef struct lk_joint_inputs {
     lk_var x[2];        /* f32 [B, N, C], noisy */
@@ -46,12 +47,17 @@ typedef struct lk_joint_inputs {
     lk_var text[2];     /* i32 [B, N + L, 2] */
     lk_var script[2];   /* i32 [B, N + S, 2] */
     lk_var bytes, byte_turn, byte_self; /* i32 [B L], f32 [B, L, 2, P], i32 [B, 2 L, 2] */
-    lk_var letters, letter_turn;        /* i32 [B S E], f32 [B S, E, 2, P] */
-    lk_var letter_self, letter_share;   /* i32 [B S, 2 E, 2], f32 [B S, E, 1] */
+    lk_var letters, letter_turn;        /* i32 [D E], f32 [D, E, 2, P] of different texts */
+    lk_var letter_self, letter_share;   /* i32 [D, 2 E, 2], f32 [D, E, 1] */
+    lk_var event_text;                  /* i32 [B S], one of D; -1: no event */
     lk_var event_turn;                  /* f32 [B, S, 2, P] by the exchange's clock */
 } lk_joint_inputs;
 
 int64_t lk_joint_tokens(const lk_joint_sizes *s, int stream);
+/* The sizes with rows and columns of patches. */
+lk_joint_sizes lk_joint_inside(const lk_joint *m, const lk_joint_sizes *s);
+/* D above. */
+int lk_joint_texts(const lk_joint_sizes *s);
 
 /* Record the inputs, then the network: v[2], f32 [B, N, C], LK_NONE for a stream without tokens. */
 void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, lk_joint_inputs *in,
@@ -71,9 +77,11 @@ typedef struct lk_joint_keys {
 } lk_joint_keys;
 
 /* A layer `name`: queries out of x, keys and values out of n sources one behind the other; RMS
- * norms of queries and keys, rotary positions where there are angles for both. */
+ * norms of queries and keys, rotary positions where there are angles for both.  With `back`, the
+ * angles of x the other way round, values are turned by their keys' angles and what is seen is
+ * turned back by x's: a value then says how much later than x it is. */
 lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x, int n,
-                       const lk_joint_keys *keys, lk_var plan);
+                       const lk_joint_keys *keys, lk_var plan, lk_var back);
 /* Two layers with a GELU between them, four times as wide inside. */
 lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 

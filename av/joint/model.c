@@ -23,6 +23,7 @@ const lk_option lk_joint_options[] = {
     LK_OPT_INT(C, text_blocks, 0, 0, 64, "of the encoder of bytes; 0: the preset's"),
     LK_OPT_INT(C, video_channels, 16, 1, LK_JOINT_MOST_CHANNELS, "of the picture's latents"),
     LK_OPT_INT(C, audio_channels, 32, 1, LK_JOINT_MOST_CHANNELS, "of the sound's latents"),
+    LK_OPT_INT(C, patch, 2, 1, 16, "positions of the picture's latents a side of a token"),
     LK_OPT_CHOICE(C, clock, "seconds", CLOCKS, "what the exchange takes for time"),
     LK_OPT_CHOICE(C, exchange, "window", EXCHANGES, "which tokens of the other stream are seen"),
     LK_OPT_CHOICE(C, directions, "both", "both|to_audio|to_video", "where the exchange flows"),
@@ -33,6 +34,7 @@ const lk_option lk_joint_options[] = {
     LK_OPT_DOUBLE(C, after_ms, 200, 0, 1e7, "window: what is seen after a token"),
     LK_OPT_DOUBLE(C, shift_ms, 1000, 0, 1e7, "random_shift: windows are moved by up to this"),
     LK_OPT_DOUBLE(C, chunk_ms, 160, 1, 1e7, "block_causal: length of a chunk"),
+    LK_OPT_BOOL(C, relative_values, true, "what is seen of the other says how much later it is"),
     LK_OPT_CHOICE(C, noise, "independent", "shared|independent|clean_anchor|dual_shift",
                   "noise levels of the two streams"),
     LK_OPT_DOUBLE(C, level_mean, 0, -10, 10, "of the logit of a noise level"),
@@ -134,7 +136,7 @@ static lk_status create_weights(lk_joint *m)
 {
     static const char *const scales[] = {"scale.video.mean", "scale.video.deviation",
                                          "scale.audio.mean", "scale.audio.deviation"};
-    const lk_joint_sizes s = {1, 1, 1, 1, 1, 1, 1, 1};
+    const lk_joint_sizes s = {1, 1, 1, 1, 1, 1, 1, 1, 1};
     lk_status st = LK_OK;
     lk_graph *g = NULL;
     lk_joint_loss loss;

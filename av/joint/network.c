@@ -25,6 +25,20 @@ int64_t lk_joint_tokens(const lk_joint_sizes *s, int stream)
     return stream ? s->sounds : (int64_t)s->latents * s->rows * s->columns;
 }
 
+lk_joint_sizes lk_joint_inside(const lk_joint *m, const lk_joint_sizes *s)
+{
+    lk_joint_sizes inside = *s;
+    inside.rows = (s->rows + m->config.patch - 1) / m->config.patch;
+    inside.columns = (s->columns + m->config.patch - 1) / m->config.patch;
+    return inside;
+}
+
+int lk_joint_texts(const lk_joint_sizes *s)
+{
+    const int all = s->batch * s->events;
+    return s->event_texts > 0 && s->event_texts < all ? s->event_texts : all;
+}
+
 int lk_joint_meets(const lk_joint *m, const lk_joint_sizes *s, int stream, int block)
 {
     const lk_joint_config *c = &m->config;
@@ -53,7 +67,7 @@ static lk_var position(lk_graph *g, const char *norm, lk_var x, int heads, lk_va
 }
 
 lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x, int n,
-                       const lk_joint_keys *keys, lk_var plan)
+                       const lk_joint_keys *keys, lk_var plan, lk_var back)
 {
     const int64_t w = lk_var_dim(g, x.x, 2);
     lk_var q, k[2], v[2], y;
@@ -67,10 +81,14 @@ lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x
         lk_split_equally(g, lk_nn_dense(g, "kv", keys[i].x, 2 * w, 1), 2, 2, part);
         k[i] = position(g, "k_norm", part[0], heads, keys[i].turn);
         v[i] = into_heads(g, part[1], heads);
+        if (!lk_is_none(back))
+            v[i] = lk_rotary(g, v[i], keys[i].turn);
         lk_scope_end(g);
     }
     y = lk_attention(g, q, n > 1 ? lk_concat(g, n, k, 2) : k[0],
                      n > 1 ? lk_concat(g, n, v, 2) : v[0], plan, 0, NULL);
+    if (!lk_is_none(back))
+        y = lk_rotary(g, y, back);
     y = lk_permute(g, y, (const int[]){0, 2, 1, 3});
     y = lk_reshape(g, y, LK_SHAPE(lk_var_dim(g, x.x, 0), lk_var_dim(g, x.x, 1), w));
     y = lk_nn_dense(g, "out", y, w, 1);
@@ -143,15 +161,45 @@ static const char *const names[2] = {"video", "audio"};
 typedef struct net {
     lk_graph *g;
     const lk_joint *m;
-    const lk_joint_sizes *s;
+    const lk_joint_sizes *s, *outside; /* in patches, in positions */
     const lk_joint_inputs *in;
     lk_var prompt, events;
     lk_var x[2], c[2], own[2], meet[2]; /* tokens, levels, rows of all blocks */
+    lk_var back[2];                     /* in->meet the other way round, or LK_NONE */
 } net;
 
 static int there(const net *n, int s)
 {
     return lk_joint_tokens(n->s, s) > 0;
+}
+
+/* Latents as patches; what is missing in the last row and column is 0. */
+static lk_var fold(net *n, lk_var x)
+{
+    lk_graph *g = n->g;
+    const lk_joint_sizes *o = n->outside, *s = n->s;
+    const int r = n->m->config.patch, channels = lk_joint_channels(n->m, 0);
+    if (r == 1)
+        return x;
+    x = lk_reshape(g, x, LK_SHAPE((int64_t)o->batch * o->latents, o->rows, o->columns, channels));
+    x = lk_pad(g, x, 1, 0, s->rows * r - o->rows);
+    x = lk_pad(g, x, 2, 0, s->columns * r - o->columns);
+    x = lk_space_to_depth(g, x, r);
+    return lk_reshape(g, x, LK_SHAPE(s->batch, lk_joint_tokens(s, 0), channels * r * r));
+}
+
+static lk_var unfold(net *n, lk_var x)
+{
+    lk_graph *g = n->g;
+    const lk_joint_sizes *o = n->outside, *s = n->s;
+    const int r = n->m->config.patch, channels = lk_joint_channels(n->m, 0);
+    if (r == 1)
+        return x;
+    x = lk_reshape(g, x,
+                   LK_SHAPE((int64_t)o->batch * o->latents, s->rows, s->columns, channels * r * r));
+    x = lk_depth_to_space(g, x, r);
+    x = lk_slice(g, lk_slice(g, x, 1, 0, o->rows), 2, 0, o->columns);
+    return lk_reshape(g, x, LK_SHAPE(o->batch, lk_joint_tokens(o, 0), channels));
 }
 
 /* Numbers of a token, whether it is held, and of a picture's where it is: rotary positions are
@@ -161,7 +209,7 @@ static lk_var entering(net *n, int s)
 {
     lk_graph *g = n->g;
     const int64_t pairs = lk_var_dim(g, n->in->turn[s], 3), half = pairs / 2;
-    lk_var part[3] = {n->in->x[s], n->in->held[s], LK_NONE};
+    lk_var part[3] = {s ? n->in->x[s] : fold(n, n->in->x[s]), n->in->held[s], LK_NONE};
     if (s == 0)
         part[2] = lk_reshape(g, lk_slice(g, n->in->turn[s], 3, half, pairs - half),
                              LK_SHAPE(n->s->batch, lk_joint_tokens(n->s, s), 2 * (pairs - half)));
@@ -177,6 +225,10 @@ static void enter(net *n, int s)
     n->x[s] = lk_nn_dense(g, "in", x, n->m->config.width, 1);
     n->c[s] = read_level(g, n->in->level[s], n->m->config.width);
     n->own[s] = rows_of(g, "own", n->c[s], OWN_ROWS);
+    n->back[s] = LK_NONE;
+    if (n->m->config.relative_values)
+        n->back[s] = lk_mul(g, n->in->meet[s],
+                            lk_constant(g, LK_F32, LK_SHAPE(2, 1), (const float[]){1, -1}));
     lk_scope_end(g);
 }
 
@@ -198,15 +250,17 @@ static void self_and_text(net *n, int s, int together, const lk_var h[2], lk_var
     lk_joint_keys q = {h[s], together ? in->meet[s] : in->turn[s]};
     const lk_joint_keys keys[2] = {q, {h[1 - s], in->meet[1 - s]}};
     lk_var y = lk_joint_attend(g, "self", heads, q, together ? 2 : 1, keys,
-                               together ? in->exchange[s] : in->self[s]);
+                               together ? in->exchange[s] : in->self[s], LK_NONE);
     n->x[s] = together ? add_gated(g, n->x[s], meet, 0, y) : add_gated(g, n->x[s], own, 0, y);
     q = (lk_joint_keys){modulated(g, n->x[s], own, 3), LK_NONE};
-    y = lk_joint_attend(g, "text", heads, q, 1, &(lk_joint_keys){n->prompt, LK_NONE}, in->text[s]);
+    y = lk_joint_attend(g, "text", heads, q, 1, &(lk_joint_keys){n->prompt, LK_NONE}, in->text[s],
+                        LK_NONE);
     if (!lk_is_none(n->events)) {
         q.turn = in->meet[s];
         y = lk_add(g, y,
                    lk_joint_attend(g, "script", heads, q, 1,
-                                   &(lk_joint_keys){n->events, in->event_turn}, in->script[s]));
+                                   &(lk_joint_keys){n->events, in->event_turn}, in->script[s],
+                                   n->back[s]));
     }
     n->x[s] = add_gated(g, n->x[s], own, 3, y);
 }
@@ -220,9 +274,9 @@ static void exchange(net *n, const int meets[2], const lk_var meet[2])
         if (!meets[s])
             continue;
         lk_scope(n->g, "%s", names[s]);
-        y[s] = lk_joint_attend(n->g, "exchange", n->m->config.heads,
-                               (lk_joint_keys){h[s], n->in->meet[s]}, 1,
-                               &(lk_joint_keys){h[1 - s], n->in->meet[1 - s]}, n->in->exchange[s]);
+        y[s] = lk_joint_attend(
+            n->g, "exchange", n->m->config.heads, (lk_joint_keys){h[s], n->in->meet[s]}, 1,
+            &(lk_joint_keys){h[1 - s], n->in->meet[1 - s]}, n->in->exchange[s], n->back[s]);
         lk_scope_end(n->g);
     }
     for (int s = 0; s < 2; s++)
@@ -273,25 +327,26 @@ static void block(net *n, int i)
 static lk_var leave(net *n, int s)
 {
     lk_graph *g = n->g;
+    const int each = s ? 1 : n->m->config.patch * n->m->config.patch;
     lk_var rows, x;
     lk_scope(g, "%s", names[s]);
     rows = rows_of(g, "last", n->c[s], 2);
-    x = lk_nn_dense(g, "out", modulated(g, n->x[s], rows, 0), lk_joint_channels(n->m, s), 0);
+    x = lk_nn_dense(g, "out", modulated(g, n->x[s], rows, 0), lk_joint_channels(n->m, s) * each, 0);
     lk_scope_end(g);
-    return lk_cast(g, x, LK_F32);
+    return lk_cast(g, s ? x : unfold(n, x), LK_F32);
 }
 
 /* ---- inputs ---- */
 
-static void stream_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z, int s,
-                          lk_joint_inputs *in)
+static void stream_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z,
+                          int64_t positions, int s, lk_joint_inputs *in)
 {
     const int64_t b = z->batch, n = lk_joint_tokens(z, s), other = lk_joint_tokens(z, 1 - s);
     const int64_t pairs = m->config.width / m->config.heads / 2;
     const int64_t keys = other + (m->exchange == LK_JOINT_TOGETHER ? n : 0);
     lk_scope(g, "%s", names[s]);
-    in->x[s] =
-        lk_input(g, s ? "audio.x" : "video.x", LK_F32, LK_SHAPE(b, n, lk_joint_channels(m, s)));
+    in->x[s] = lk_input(g, s ? "audio.x" : "video.x", LK_F32,
+                        LK_SHAPE(b, positions, lk_joint_channels(m, s)));
     in->held[s] = lk_input(g, s ? "audio.held" : "video.held", LK_F32, LK_SHAPE(b, n, 1));
     in->level[s] = lk_input(g, s ? "audio.level" : "video.level", LK_F32, LK_SHAPE(b, 1));
     in->turn[s] = lk_input(g, s ? "audio.turn" : "video.turn", LK_F32, LK_SHAPE(b, n, 2, pairs));
@@ -311,7 +366,7 @@ static void stream_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *
 static void text_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z,
                         lk_joint_inputs *in)
 {
-    const int64_t b = z->batch, l = z->prompt_bytes, e = z->event_bytes, t = b * z->events;
+    const int64_t b = z->batch, l = z->prompt_bytes, e = z->event_bytes, t = lk_joint_texts(z);
     const int64_t pairs = m->config.width / m->config.heads / 2;
     in->bytes = lk_input(g, "bytes", LK_I32, LK_SHAPE(b * l));
     in->byte_turn = lk_input(g, "byte.turn", LK_F32, LK_SHAPE(b, l, 2, pairs));
@@ -322,18 +377,20 @@ static void text_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z,
     in->letter_turn = lk_input(g, "letter.turn", LK_F32, LK_SHAPE(t, e, 2, pairs));
     in->letter_self = lk_input(g, "letter.self", LK_I32, LK_SHAPE(t, 2 * e, 2));
     in->letter_share = lk_input(g, "letter.share", LK_F32, LK_SHAPE(t, e, 1));
+    in->event_text = lk_input(g, "event.text", LK_I32, LK_SHAPE(b * z->events));
     in->event_turn = lk_input(g, "event.turn", LK_F32, LK_SHAPE(b, z->events, 2, pairs));
 }
 
 void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, lk_joint_inputs *in,
                       lk_var v[2])
 {
-    net n = {.g = g, .m = m, .s = s, .in = in};
+    const lk_joint_sizes inside = lk_joint_inside(m, s);
+    net n = {.g = g, .m = m, .s = &inside, .outside = s, .in = in};
     memset(in, 0xff, sizeof *in); /* all LK_NONE */
     text_inputs(g, m, s, in);
     for (int i = 0; i < 2; i++)
         if (there(&n, i))
-            stream_inputs(g, m, s, i, in);
+            stream_inputs(g, m, &inside, lk_joint_tokens(s, i), i, in);
     n.prompt = lk_joint_prompt(g, m, s, in);
     n.events = lk_joint_events(g, m, s, in);
     for (int i = 0; i < 2; i++)

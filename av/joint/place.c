@@ -93,6 +93,9 @@ struct lk_joint_placer {
     lk_span *latent;                               /* of one clip */
     lk_span *own[2], *meet[2], *event;             /* [batch, n] */
     int32_t *length[2], *keys[2], *prompt, *events, *letters;
+    const char **text; /* the different ones of a batch's events */
+    int32_t *text_of;  /* [batch, events] */
+    int n_texts;
     lk_span *byte; /* all empty: texts have no time */
     int32_t *number;
     float *table;
@@ -108,8 +111,9 @@ static lk_status make_room(lk_joint_placer *p)
     lk_status st = LK_OK;
     const lk_joint_sizes *s = &p->s;
     const int64_t b = s->batch, v = lk_joint_tokens(s, 0), a = s->sounds;
-    const int64_t texts = b * max_of(s->prompt_bytes, (int64_t)s->events * s->event_bytes);
+    const int64_t texts = max_of(b * s->prompt_bytes, (int64_t)lk_joint_texts(s) * s->event_bytes);
     const int64_t most = max_of(b * 2 * (v + a), 2 * texts) + b * (s->prompt_bytes + s->events);
+    const int64_t turns = max_of(max_of(b * v, b * max_of(a, s->events)), texts);
     LK_TRY(LK_NEW_ARRAY(&p->time_turns, p->pairs));
     LK_TRY(LK_NEW_ARRAY(&p->place_turns, p->pairs));
     LK_TRY(LK_NEW_ARRAY(&p->byte_turns, p->pairs));
@@ -126,10 +130,12 @@ static lk_status make_room(lk_joint_placer *p)
     LK_TRY(LK_NEW_ARRAY(&p->event, b * s->events));
     LK_TRY(LK_NEW_ARRAY(&p->prompt, b));
     LK_TRY(LK_NEW_ARRAY(&p->events, b));
-    LK_TRY(LK_NEW_ARRAY(&p->letters, b * s->events));
+    LK_TRY(LK_NEW_ARRAY(&p->letters, lk_joint_texts(s)));
+    LK_TRY(LK_NEW_ARRAY(&p->text, lk_joint_texts(s)));
+    LK_TRY(LK_NEW_ARRAY(&p->text_of, b * s->events));
     LK_TRY(LK_NEW_ARRAY(&p->byte, texts));
     LK_TRY(LK_NEW_ARRAY(&p->number, 2 * most));
-    LK_TRY(LK_NEW_ARRAY(&p->table, max_of(max_of(b * v, b * a), texts) * 2 * p->pairs));
+    LK_TRY(LK_NEW_ARRAY(&p->table, turns * 2 * p->pairs));
 done:
     return st;
 }
@@ -140,7 +146,8 @@ lk_status lk_joint_placer_new(lk_joint_placer **out, const lk_joint *m, const lk
     lk_joint_placer *p = NULL;
     LK_TRY(LK_NEW(&p));
     p->m = m;
-    p->s = *s;
+    p->s = lk_joint_inside(m, s);
+    s = &p->s;
     p->pairs = m->config.width / m->config.heads / 2;
     LK_TRY(make_room(p));
     lk_rotary_speeds(FASTEST_S, SLOWEST_S, p->pairs / 2, p->time_turns);
@@ -181,6 +188,8 @@ void lk_joint_placer_free(lk_joint_placer **out)
     lk_free(p->prompt);
     lk_free(p->events);
     lk_free(p->letters);
+    lk_free(p->text);
+    lk_free(p->text_of);
     lk_free(p->byte);
     lk_free(p->number);
     lk_free(p->table);
@@ -368,25 +377,55 @@ done:
     return st;
 }
 
+static int same_text(const lk_joint_placer *p, const char *a, const char *b)
+{
+    return strncmp(a, b, (size_t)p->s.event_bytes) == 0;
+}
+
+static lk_status number_texts(lk_joint_placer *p, const lk_joint_clip *clips)
+{
+    lk_status st = LK_OK;
+    const int each = p->s.events;
+    p->n_texts = 0;
+    for (int i = 0; i < p->s.batch * each; i++) {
+        const char *text;
+        int k = 0;
+        p->text_of[i] = -1;
+        if (i % each >= p->events[i / each])
+            continue;
+        text = clips[i / each].events[i % each].text;
+        while (k < p->n_texts && !same_text(p, p->text[k], text))
+            k++;
+        LK_REQUIRE(k < lk_joint_texts(&p->s), LK_E_ARG,
+                   "the events of a batch have more than %d different texts",
+                   lk_joint_texts(&p->s));
+        p->text[k] = text;
+        p->n_texts = k == p->n_texts ? k + 1 : p->n_texts;
+        p->text_of[i] = k;
+    }
+done:
+    return st;
+}
+
 static lk_status write_events(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
                               const lk_joint_clip *clips)
 {
     static const lk_attend_rule full = {.kind = LK_ATTEND_FULL};
     lk_status st = LK_OK;
-    const int n = p->s.event_bytes, each = p->s.events, all = p->s.batch * each;
+    const int n = p->s.event_bytes, all = lk_joint_texts(&p->s);
     const lk_attend_tokens bytes = {p->byte, n, p->letters};
+    LK_TRY(number_texts(p, clips));
     for (int i = 0; i < all; i++) {
-        const lk_joint_clip *c = &clips[i / each];
-        p->letters[i] = put_bytes(i % each < p->events[i / each] ? c->events[i % each].text : NULL,
-                                  n, p->number + i * n);
+        p->letters[i] = put_bytes(i < p->n_texts ? p->text[i] : NULL, n, p->number + i * n);
         for (int k = 0; k < n; k++)
             p->table[i * n + k] = k < p->letters[i] ? 1.0f / (float)p->letters[i] : 0;
     }
     LK_TRY(lk_graph_write(g, in->letters, LK_I32, p->number));
     LK_TRY(lk_graph_write(g, in->letter_share, LK_F32, p->table));
+    LK_TRY(lk_graph_write(g, in->event_text, LK_I32, p->text_of));
     LK_TRY(write_byte_turns(p, g, in->letter_turn, all, n));
     LK_TRY(write_plan(p, g, in->letter_self, &full, 0, all, bytes, bytes));
-    LK_TRY(write_turns(p, g, in->event_turn, each, p->event, NULL, NULL));
+    LK_TRY(write_turns(p, g, in->event_turn, p->s.events, p->event, NULL, NULL));
 done:
     return st;
 }

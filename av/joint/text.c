@@ -2,8 +2,9 @@
  *
  *   h_0 = table[byte];  h <- h + attention(norm h);  h <- h + feed(norm h)
  *
- * with rotary positions by index.  A prompt is its last h, one token a byte.  An event of a script
- * goes through the same weights and is the mean of its bytes, one token an event.
+ * with rotary positions by index.  A prompt is its last h, one token a byte.  The text of an event
+ * goes through the same weights and is the mean of its bytes, one token an event.  Texts that occur
+ * more than once in a batch are read once: scripts say the same few words again and again.
  */
 #include "av/joint/joint_impl.h"
 
@@ -19,7 +20,7 @@ static lk_var read_bytes(lk_graph *g, const lk_joint *m, lk_var bytes, int64_t n
         lk_joint_keys h;
         lk_scope(g, "blocks.%d", i);
         h = (lk_joint_keys){lk_nn_norm(g, "norm1", LK_RMS_NORM, x, 1), turn};
-        x = lk_add(g, x, lk_joint_attend(g, "self", m->config.heads, h, 1, &h, plan));
+        x = lk_add(g, x, lk_joint_attend(g, "self", m->config.heads, h, 1, &h, plan, LK_NONE));
         x = lk_add(g, x, lk_joint_feed(g, "feed", lk_nn_norm(g, "norm2", LK_RMS_NORM, x, 1)));
         lk_scope_end(g);
     }
@@ -40,9 +41,10 @@ lk_var lk_joint_events(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
     lk_var x;
     if (s->events == 0)
         return LK_NONE;
-    x = read_bytes(g, m, in->letters, (int64_t)s->batch * s->events, s->event_bytes,
-                   in->letter_turn, in->letter_self);
+    x = read_bytes(g, m, in->letters, lk_joint_texts(s), s->event_bytes, in->letter_turn,
+                   in->letter_self);
     x = lk_mul(g, x, lk_cast(g, in->letter_share, lk_var_dtype(g, x)));
     x = lk_cast(g, lk_reduce_sum(g, x, 1u << 1, 0), lk_graph_compute_dtype(g));
+    x = lk_gather(g, x, 0, in->event_text);
     return lk_reshape(g, x, LK_SHAPE(s->batch, s->events, m->config.width));
 }
