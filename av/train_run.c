@@ -224,6 +224,10 @@ static lk_status train_joint(setup *s)
     LK_TRY(lk_config_options(s->config, "train", lk_joint_train_options, &c));
     LK_TRY(keep_settings(s));
     LK_TRY(open_joint_data(s, &t, &data));
+    if (model.video_channels == 0)
+        model.video_channels = lk_joint_data_channels(data, LK_JOINT_VIDEO);
+    if (model.audio_channels == 0)
+        model.audio_channels = lk_joint_data_channels(data, LK_JOINT_AUDIO);
     LK_REQUIRE(
         lk_joint_data_channels(data, LK_JOINT_VIDEO) == model.video_channels &&
             lk_joint_data_channels(data, LK_JOINT_AUDIO) == model.audio_channels,

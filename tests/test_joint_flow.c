@@ -114,12 +114,13 @@ static void better_solvers_are_closer(void **state)
 /* A model that says 0 leaves the noise, whose deviation is then the normalisation's. */
 static void an_untrained_model_gives_noise(void **state)
 {
-    const lk_joint_config c = joint_toy_config("window");
+    lk_joint_config c = joint_toy_config("window");
     const lk_joint_clip clip = joint_toy_clip(0);
     const float mean[4] = {10, 10, 10, 10}, deviation[4] = {2, 2, 2, 2};
     lk_joint *m = NULL;
     made x;
     (void)state;
+    c.predict = "flow";
     CHECK_OK(lk_joint_new(&m, &c, NULL));
     CHECK_OK(lk_joint_set_scale(m, LK_JOINT_AUDIO, mean, deviation));
     make(m, 1, &clip, how("multistep", 3), &x);

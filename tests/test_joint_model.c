@@ -364,6 +364,8 @@ static void presets_have_their_sizes(void **state)
         lk_joint *m = NULL;
         lk_option_defaults(lk_joint_options, &c);
         c.preset = sizes[i].name;
+        c.video_channels = 16;
+        c.audio_channels = 32;
         CHECK_OK(lk_joint_new(&m, &c, NULL));
         CHECK_CLOSE((double)lk_joint_n_weights(m) / 1e6, sizes[i].millions,
                     0.15 * sizes[i].millions);

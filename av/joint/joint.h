@@ -40,6 +40,7 @@ typedef struct lk_joint_config {
     const char *preset; /* "tiny", "small", "base": sizes that are 0 below are the preset's */
     int width, heads, blocks, text_blocks;
     int video_channels, audio_channels; /* of the tokenizers' latents */
+    const char *predict;                /* flow, clean: what the last layer says */
     int patch; /* a token of the picture is patch x patch positions of a latent */
     /* the exchange between the streams */
     const char *clock;      /* seconds, index, scaled_index, rounded, none */

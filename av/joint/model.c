@@ -21,8 +21,11 @@ const lk_option lk_joint_options[] = {
     LK_OPT_INT(C, heads, 0, 0, 256, "of attention; 0: the preset's"),
     LK_OPT_INT(C, blocks, 0, 0, 256, "of both streams; 0: the preset's"),
     LK_OPT_INT(C, text_blocks, 0, 0, 64, "of the encoder of bytes; 0: the preset's"),
-    LK_OPT_INT(C, video_channels, 16, 1, LK_JOINT_MOST_CHANNELS, "of the picture's latents"),
-    LK_OPT_INT(C, audio_channels, 32, 1, LK_JOINT_MOST_CHANNELS, "of the sound's latents"),
+    LK_OPT_INT(C, video_channels, 0, 0, LK_JOINT_MOST_CHANNELS,
+               "of the picture's latents; 0: the tokenizer's"),
+    LK_OPT_INT(C, audio_channels, 0, 0, LK_JOINT_MOST_CHANNELS,
+               "of the sound's latents; 0: the tokenizer's"),
+    LK_OPT_CHOICE(C, predict, "clean", "flow|clean", "what the last layer says, see network.c"),
     LK_OPT_INT(C, patch, 2, 1, 16, "positions of the picture's latents a side of a token"),
     LK_OPT_CHOICE(C, clock, "seconds", CLOCKS, "what the exchange takes for time"),
     LK_OPT_CHOICE(C, exchange, "window", EXCHANGES, "which tokens of the other stream are seen"),
@@ -63,9 +66,11 @@ static void fill_in(int *size, int preset)
 /* The static text of a choice, so that a model outlives the text it was made from. */
 static lk_status settle_choices(lk_joint_config *c)
 {
-    static const char *const names[] = {"preset", "clock", "exchange", "directions", "noise"};
+    static const char *const names[] = {"preset",     "clock", "exchange",
+                                        "directions", "noise", "predict"};
     lk_status st = LK_OK;
-    const char **field[] = {&c->preset, &c->clock, &c->exchange, &c->directions, &c->noise};
+    const char **field[] = {&c->preset,     &c->clock, &c->exchange,
+                            &c->directions, &c->noise, &c->predict};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         LK_REQUIRE(*field[i], LK_E_ARG, "a joint model needs a choice of %s", names[i]);
         LK_TRY(lk_option_set(lk_joint_options, c, names[i], *field[i]));
@@ -84,6 +89,8 @@ static lk_status settle_sizes(lk_joint_config *c)
             fill_in(&c->blocks, presets[i].blocks);
             fill_in(&c->text_blocks, presets[i].text_blocks);
         }
+    LK_REQUIRE(c->video_channels > 0 && c->audio_channels > 0, LK_E_ARG,
+               "a joint model needs the numbers of channels of both latents");
     LK_REQUIRE(c->width % c->heads == 0 && c->width / c->heads % 8 == 0 &&
                    c->width / c->heads <= 256,
                LK_E_ARG,

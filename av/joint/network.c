@@ -12,6 +12,14 @@
  * the exchange are made before either stream is changed.  An exchange "joint" has no layer of its
  * own: self(h_s, [h_s, h_o]), with the exchange's scale, shift and gate.  All gates start at zero,
  * so a block starts as the identity.
+ *
+ * The last layer says the flow v = e - x itself, or with predict "clean" what it takes for x, and
+ *
+ *   v = (x_t - x) / max(t, 0.05)
+ *
+ * A flow has as many directions as x_t has numbers, for noise fills them all; clips do not.  So a
+ * token may have more numbers than the network is wide (Li, He 2025, "Back to Basics: Let Denoising
+ * Generative Models Denoise").
  */
 #include "av/joint/joint_impl.h"
 
@@ -19,6 +27,8 @@
 #include <string.h>
 
 enum { OWN_ROWS = 9, MEET_ROWS = 3, LEVEL_FEATURES = 64 };
+
+#define NEAREST_LEVEL 0.05 /* to 0, where a flow can no longer be told from x_t and x */
 
 int64_t lk_joint_tokens(const lk_joint_sizes *s, int stream)
 {
@@ -324,6 +334,14 @@ static void block(net *n, int i)
     lk_scope_end(g);
 }
 
+static lk_var flow_of(net *n, int s, lk_var clean)
+{
+    lk_graph *g = n->g;
+    lk_var level = lk_reshape(g, n->in->level[s], LK_SHAPE(n->s->batch, 1, 1));
+    level = lk_unary(g, LK_CLAMP, level, NEAREST_LEVEL, 1);
+    return lk_div(g, lk_sub(g, n->in->x[s], clean), level);
+}
+
 static lk_var leave(net *n, int s)
 {
     lk_graph *g = n->g;
@@ -333,7 +351,8 @@ static lk_var leave(net *n, int s)
     rows = rows_of(g, "last", n->c[s], 2);
     x = lk_nn_dense(g, "out", modulated(g, n->x[s], rows, 0), lk_joint_channels(n->m, s) * each, 0);
     lk_scope_end(g);
-    return lk_cast(g, s ? x : unfold(n, x), LK_F32);
+    x = lk_cast(g, s ? x : unfold(n, x), LK_F32);
+    return strcmp(n->m->config.predict, "clean") == 0 ? flow_of(n, s, x) : x;
 }
 
 /* ---- inputs ---- */
