@@ -164,9 +164,10 @@ static void guidance_pushes_away(void **state)
     made plain, x;
     (void)state;
     make(m, 1, &clip, how("euler", 1), &plain);
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 6; k++) {
         lk_joint_sampling o = how("euler", 1);
-        double *const weight[] = {&o.video_text, &o.audio_text, &o.to_video, &o.to_audio};
+        double *const weight[] = {&o.video_text, &o.audio_text,    &o.to_video,
+                                  &o.to_audio,   &o.video_shifted, &o.audio_shifted};
         *weight[k] = 3;
         make(m, 1, &clip, o, &x);
         assert_int_equal(memcmp(plain.video, x.video, JOINT_TOY_VIDEO * sizeof(float)) != 0,
@@ -177,6 +178,11 @@ static void guidance_pushes_away(void **state)
         make(m, 1, &clip, o, &x);
         assert_int_equal(memcmp(plain.audio, x.audio, JOINT_TOY_AUDIO * sizeof(float)), 0);
     }
+    lk_joint_sampling o = how("euler", 1); /* a partner that is where it was has nothing to add */
+    o.video_shifted = o.audio_shifted = 3;
+    o.shift_ms = 0;
+    make(m, 1, &clip, o, &x);
+    CHECK_CLOSE(distance(&plain, &x), 0, 1e-5);
     lk_joint_free(&m);
 }
 

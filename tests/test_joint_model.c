@@ -240,10 +240,31 @@ static void exchanges_let_through_what_they_say(void **state)
         if (sounds != cases[i].sounds || latents != cases[i].latents)
             fail_msg("%s %s by %s: sounds %x, latents %x", cases[i].exchange, cases[i].directions,
                      cases[i].clock, sounds, latents);
-        assert_int_equal(sounds_moved(m, &clip, &(lk_joint_without){NULL, (const uint8_t[]){1}}),
+        assert_int_equal(sounds_moved(m, &clip, &(lk_joint_without){NULL, (const uint8_t[]){1}, 0}),
                          0);
         lk_joint_free(&m);
     }
+}
+
+/* Streams see each other later than they are: beyond the window not at all. */
+static void late_partners_are_seen_later(void **state)
+{
+    const lk_joint_clip clip = joint_toy_clip(0);
+    const lk_joint_config c = joint_toy_config("window");
+    const lk_joint_without alone = {NULL, (const uint8_t[]){1}, 0};
+    const lk_joint_without late = {NULL, NULL, 40 * MS}, gone = {NULL, NULL, 9000 * MS};
+    lk_joint *m = NULL;
+    answer x, now, v;
+    (void)state;
+    noise(&x);
+    CHECK_OK(joint_toy_new(&m, &c, NULL));
+    ask(m, &clip, NULL, &x, &now);
+    ask(m, &clip, &late, &x, &v);
+    assert_memory_not_equal(&now, &v, sizeof v);
+    ask(m, &clip, &alone, &x, &now);
+    ask(m, &clip, &gone, &x, &v);
+    assert_memory_equal(&now, &v, sizeof v);
+    lk_joint_free(&m);
 }
 
 static void blocks_without_exchange_have_none(void **state)
@@ -271,7 +292,7 @@ static void blocks_without_exchange_have_none(void **state)
 static void texts_are_read(void **state)
 {
     const lk_joint_config c = joint_toy_config("window");
-    const lk_joint_without silent = {(const uint8_t[]){1}, NULL};
+    const lk_joint_without silent = {(const uint8_t[]){1}, NULL, 0};
     lk_joint_event events[2];
     lk_joint_clip clip = joint_toy_clip(0), other = clip;
     lk_joint *m = NULL;
@@ -451,6 +472,7 @@ int main(void)
         cmocka_unit_test(gradients_are_right),
         cmocka_unit_test(backends_agree),
         cmocka_unit_test(exchanges_let_through_what_they_say),
+        cmocka_unit_test(late_partners_are_seen_later),
         cmocka_unit_test(blocks_without_exchange_have_none),
         cmocka_unit_test(texts_are_read),
         cmocka_unit_test(absent_tokens_are_not_there),

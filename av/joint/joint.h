@@ -121,11 +121,14 @@ typedef struct lk_joint_clip {
 /* ---- sampling (sample.c) ---- */
 
 typedef struct lk_joint_sampling {
-    const char *solver;            /* "euler", "heun", "multistep" */
-    int steps;                     /* 1 .. 10000 */
-    double video_text, audio_text; /* guidance by the prompt and script; 1: none */
-    double to_video, to_audio;     /* guidance by the exchange; 1: none */
-    double from, to;               /* guidance where from <= u <= to, of time 1 .. 0 */
+    const char *solver;                  /* "euler", "heun", "multistep" */
+    int steps;                           /* 1 .. 10000 */
+    double video_text, audio_text;       /* guidance by the prompt and script; 1: none */
+    double to_video, to_audio;           /* guidance by the exchange; 1: none */
+    double video_shifted, audio_shifted; /* guidance away from what fits the other stream when
+                                            that is shift_ms later than it is; 1: none */
+    double shift_ms;
+    double from, to; /* guidance where from <= u <= to, of time 1 .. 0 */
     int seed;
 } lk_joint_sampling;
 

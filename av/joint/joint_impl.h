@@ -41,6 +41,7 @@ typedef struct lk_joint_inputs {
     lk_var level[2];    /* f32 [B, 1] */
     lk_var turn[2];     /* f32 [B, N, 2, P] by seconds, rows, columns */
     lk_var meet[2];     /* the same by the exchange's clock */
+    lk_var seen[2];     /* the same for the other stream, which may be told another time */
     lk_var self[2];     /* i32 [B, 2 N, 2] */
     lk_var exchange[2]; /* i32 [B, N + M, 2], queries of this stream; M keys of the other one, or of
                            this one and the other */
@@ -91,9 +92,11 @@ lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stream, lk_span *out);
 void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
 
-/* Which clips go without text, or without the exchange, [batch] each; NULL: none. */
+/* Which clips go without text, or without the exchange, [batch] each; NULL: none.  Streams see each
+ * other `late` flicks later than they are. */
 typedef struct lk_joint_without {
     const uint8_t *text, *exchange;
+    lk_flick late;
 } lk_joint_without;
 
 typedef struct lk_joint_placer lk_joint_placer;

@@ -258,7 +258,7 @@ static void self_and_text(net *n, int s, int together, const lk_var h[2], lk_var
     const int heads = n->m->config.heads;
     const lk_joint_inputs *in = n->in;
     lk_joint_keys q = {h[s], together ? in->meet[s] : in->turn[s]};
-    const lk_joint_keys keys[2] = {q, {h[1 - s], in->meet[1 - s]}};
+    const lk_joint_keys keys[2] = {q, {h[1 - s], in->seen[1 - s]}};
     lk_var y = lk_joint_attend(g, "self", heads, q, together ? 2 : 1, keys,
                                together ? in->exchange[s] : in->self[s], LK_NONE);
     n->x[s] = together ? add_gated(g, n->x[s], meet, 0, y) : add_gated(g, n->x[s], own, 0, y);
@@ -286,7 +286,7 @@ static void exchange(net *n, const int meets[2], const lk_var meet[2])
         lk_scope(n->g, "%s", names[s]);
         y[s] = lk_joint_attend(
             n->g, "exchange", n->m->config.heads, (lk_joint_keys){h[s], n->in->meet[s]}, 1,
-            &(lk_joint_keys){h[1 - s], n->in->meet[1 - s]}, n->in->exchange[s], n->back[s]);
+            &(lk_joint_keys){h[1 - s], n->in->seen[1 - s]}, n->in->exchange[s], n->back[s]);
         lk_scope_end(n->g);
     }
     for (int s = 0; s < 2; s++)
@@ -370,6 +370,9 @@ static void stream_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *
     in->level[s] = lk_input(g, s ? "audio.level" : "video.level", LK_F32, LK_SHAPE(b, 1));
     in->turn[s] = lk_input(g, s ? "audio.turn" : "video.turn", LK_F32, LK_SHAPE(b, n, 2, pairs));
     in->meet[s] = lk_input(g, s ? "audio.meet" : "video.meet", LK_F32, LK_SHAPE(b, n, 2, pairs));
+    if (m->exchange != LK_JOINT_NO_EXCHANGE && other)
+        in->seen[s] =
+            lk_input(g, s ? "audio.seen" : "video.seen", LK_F32, LK_SHAPE(b, n, 2, pairs));
     in->self[s] = lk_input(g, s ? "audio.self" : "video.self", LK_I32, LK_SHAPE(b, 2 * n, 2));
     in->text[s] =
         lk_input(g, s ? "audio.text" : "video.text", LK_I32, LK_SHAPE(b, n + z->prompt_bytes, 2));

@@ -91,7 +91,7 @@ struct lk_joint_placer {
     double *time_turns, *place_turns, *byte_turns; /* of rotary pairs */
     double *row, *column, *index;                  /* of tokens, of bytes */
     lk_span *latent;                               /* of one clip */
-    lk_span *own[2], *meet[2], *event;             /* [batch, n] */
+    lk_span *own[2], *meet[2], *seen[2], *event;   /* [batch, n] */
     int32_t *length[2], *keys[2], *prompt, *events, *letters;
     const char **text; /* the different ones of a batch's events */
     int32_t *text_of;  /* [batch, events] */
@@ -124,6 +124,7 @@ static lk_status make_room(lk_joint_placer *p)
     for (int i = 0; i < 2; i++) {
         LK_TRY(LK_NEW_ARRAY(&p->own[i], b * lk_joint_tokens(s, i)));
         LK_TRY(LK_NEW_ARRAY(&p->meet[i], b * lk_joint_tokens(s, i)));
+        LK_TRY(LK_NEW_ARRAY(&p->seen[i], b * lk_joint_tokens(s, i)));
         LK_TRY(LK_NEW_ARRAY(&p->length[i], b));
         LK_TRY(LK_NEW_ARRAY(&p->keys[i], b));
     }
@@ -181,6 +182,7 @@ void lk_joint_placer_free(lk_joint_placer **out)
     for (int i = 0; i < 2; i++) {
         lk_free(p->own[i]);
         lk_free(p->meet[i]);
+        lk_free(p->seen[i]);
         lk_free(p->length[i]);
         lk_free(p->keys[i]);
     }
@@ -205,6 +207,11 @@ static void spread(const lk_span *latent, int64_t n, int64_t each, lk_span *toke
         token[i] = latent[i / each];
 }
 
+static lk_span moved(lk_span s, lk_flick by)
+{
+    return (lk_span){s.start + by, s.end + by};
+}
+
 static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,
                        const lk_joint_without *without)
 {
@@ -219,6 +226,9 @@ static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,
             spread(p->latent, n, each, p->own[s] + b * all);
             lk_joint_clock_spans(p->m->clock, c, s, p->latent);
             spread(p->latent, n, each, p->meet[s] + b * all);
+            for (int64_t i = 0; i < n; i++)
+                p->latent[i] = moved(p->latent[i], without ? without->late : 0);
+            spread(p->latent, n, each, p->seen[s] + b * all);
             p->length[s][b] = (int32_t)(n * each);
             p->keys[s][b] = alone ? 0 : p->length[s][b];
         }
@@ -278,7 +288,7 @@ static lk_status write_stream_plans(lk_joint_placer *p, lk_graph *g, const lk_jo
     const int64_t b = p->s.batch, n = lk_joint_tokens(&p->s, s);
     const lk_attend_tokens own = {p->own[s], n, p->length[s]};
     const lk_attend_tokens meet = {p->meet[s], n, p->length[s]};
-    const lk_attend_tokens other = {p->meet[1 - s], lk_joint_tokens(&p->s, 1 - s), p->keys[1 - s]};
+    const lk_attend_tokens other = {p->seen[1 - s], lk_joint_tokens(&p->s, 1 - s), p->keys[1 - s]};
     LK_TRY(write_plan(p, g, in->self[s], &full, step, b, own, own));
     LK_TRY(write_plan(p, g, in->text[s], &full, step, b, own,
                       (lk_attend_tokens){p->byte, p->s.prompt_bytes, p->prompt}));
@@ -323,6 +333,8 @@ static lk_status write_stream_turns(lk_joint_placer *p, lk_graph *g, const lk_jo
     const int placed = s == 0 && p->m->exchange == LK_JOINT_TOGETHER;
     LK_TRY(write_turns(p, g, in->turn[s], n, p->own[s], s ? NULL : p->row, p->column));
     LK_TRY(write_turns(p, g, in->meet[s], n, p->meet[s], placed ? p->row : NULL, p->column));
+    if (!lk_is_none(in->seen[s]))
+        LK_TRY(write_turns(p, g, in->seen[s], n, p->seen[s], placed ? p->row : NULL, p->column));
 done:
     return st;
 }

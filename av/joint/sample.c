@@ -10,9 +10,11 @@
  * Heun's last step, into t = 0, is Euler's.  Guidance (Ho, Salimans 2022) is a sum over passes,
  *
  *   v = v_all + (g_text - 1) (v_all - v_no_text) + (g_exchange - 1) (v_all - v_no_exchange)
+ *             + (g_shifted - 1) (v_all - v_shifted)
  *
- * with weights for each stream; passes whose weights are 1 are left out, and outside the interval
- * [from, to] of u all are (Kynkaanniemi et al. 2024).
+ * with weights for each stream; in v_shifted streams see each other later than they are.  Passes
+ * whose weights are 1 are left out, and outside the interval [from, to] of u all are (Kynkaanniemi
+ * et al. 2024).
  */
 #include "av/joint/joint_impl.h"
 
@@ -32,13 +34,16 @@ const lk_option lk_joint_sampling_options[] = {
     LK_OPT_DOUBLE(O, audio_text, 1, 0, 100, "guidance of the sound by texts; 1: none"),
     LK_OPT_DOUBLE(O, to_video, 1, 0, 100, "guidance of the picture by the sound; 1: none"),
     LK_OPT_DOUBLE(O, to_audio, 1, 0, 100, "guidance of the sound by the picture; 1: none"),
+    LK_OPT_DOUBLE(O, video_shifted, 1, 0, 100, "guidance of the picture by its time; 1: none"),
+    LK_OPT_DOUBLE(O, audio_shifted, 1, 0, 100, "guidance of the sound by its time; 1: none"),
+    LK_OPT_DOUBLE(O, shift_ms, 400, -1e6, 1e6, "how much later streams see each other there"),
     LK_OPT_DOUBLE(O, from, 0, 0, 1, "guidance begins at this time, 0: clean"),
     LK_OPT_DOUBLE(O, to, 1, 0, 1, "guidance ends at this time, 1: noise"),
     LK_OPT_INT(O, seed, 1, 0, 2147483647, "of the noise"),
     LK_OPT_END};
 #undef O
 
-enum { ALL, NO_TEXT, NO_EXCHANGE, PASSES };
+enum { ALL, NO_TEXT, NO_EXCHANGE, SHIFTED, PASSES };
 
 typedef struct sampler {
     lk_joint *m;
@@ -141,7 +146,8 @@ static lk_status place(sampler *s, int pass)
 {
     lk_status st = LK_OK;
     const lk_joint_without without = {pass == NO_TEXT ? s->every : NULL,
-                                      pass == NO_EXCHANGE ? s->every : NULL};
+                                      pass == NO_EXCHANGE ? s->every : NULL,
+                                      pass == SHIFTED ? lk_flick_from_s(s->o->shift_ms / 1000) : 0};
     if (s->placed != pass)
         LK_TRY(lk_joint_place(s->placer, s->g, &s->in, s->clips, &without, (uint64_t)s->o->seed));
     s->placed = pass;
@@ -187,8 +193,10 @@ static lk_status velocity(sampler *s, float *const x[2], double u, float *v[2])
 {
     lk_status st = LK_OK;
     const lk_joint_sampling *o = s->o;
-    const double weight[PASSES][2] = {
-        {0, 0}, {o->video_text - 1, o->audio_text - 1}, {o->to_video - 1, o->to_audio - 1}};
+    const double weight[PASSES][2] = {{0, 0},
+                                      {o->video_text - 1, o->audio_text - 1},
+                                      {o->to_video - 1, o->to_audio - 1},
+                                      {o->video_shifted - 1, o->audio_shifted - 1}};
     const int guided = u >= o->from && u <= o->to;
     double level[2], all[2] = {1, 1};
     lk_joint_levels_at(&s->m->config, u, level);

@@ -182,7 +182,8 @@ static lk_status fill(void *user, lk_graph *g, const lk_train_batch *batch)
                    LK_E_ARG, "a clip to learn from lacks its latents");
     mix_clips(j, batch);
     LK_TRY(lk_joint_place(j->placer, g, &j->loss.in, j->clips,
-                          &(lk_joint_without){j->no_text, j->no_exchange}, (uint64_t)batch->index));
+                          &(lk_joint_without){j->no_text, j->no_exchange, 0},
+                          (uint64_t)batch->index));
     for (int s = 0; s < 2; s++) {
         if (lk_joint_tokens(&c->sizes, s) == 0)
             continue;
