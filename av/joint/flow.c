@@ -3,14 +3,16 @@
  * With x a normalised latent and e noise of deviation 1:
  *
  *   x_t = (1 - t) x + t e,   the model says v = e - x,
- *   L_s = sum_i share_i mean_c (v_ic - (e_ic - x_ic))^2,   sum_i share_i = 1
+ *   L_s = sum_i share_i mean_c (v_ic - (e_ic - x_ic))^2
  *
- * over the tokens i of stream s that are there and not held.  The two losses are balanced by their
- * own size (Kendall et al. 2018, section 3.2, with b = ln of the variance):
+ * over the tokens i of stream s that are there and not held: the mean over a clip's tokens, then
+ * over clips.  The two losses are balanced by their own size (Kendall et al. 2018, section 3.2,
+ * with b = ln of the variance):
  *
- *   L = sum_s exp(-b_s) L_s + b_s
+ *   L = sum_s exp(-b_s) L_s + b_s sum_i share_i
  *
- * whose minimum in b_s is b_s = ln L_s.  A stream that is absent, or held whole, has no part in it.
+ * whose minimum in b_s is the logarithm of the mean over clips that have a part in it.  A stream
+ * that is absent, or held whole, has none.
  *
  * Levels in training: u = sigmoid(mean + deviation n), n normal, and the shift of a stream,
  * t = s u / (1 + (s - 1) u) (Esser et al. 2024, equation 23):

@@ -138,14 +138,17 @@ static void mix(job *j, uint64_t seed, int64_t clip, int b, int s, double level)
     j->level[s][b] = moving ? (float)level : 0;
 }
 
-/* Every token that moves has the same share in the loss of its stream. */
-static void share_out(float *share, int64_t n)
+/* The mean over a clip's tokens that move, and over the clips of a batch: the same however a batch
+ * is cut into processes. */
+static void share_out(float *share, int batch, int64_t n)
 {
-    int64_t moving = 0;
-    for (int64_t i = 0; i < n; i++)
-        moving += share[i] > 0;
-    for (int64_t i = 0; i < n; i++)
-        share[i] = share[i] > 0 ? 1.0f / (float)moving : 0;
+    for (int b = 0; b < batch; b++, share += n) {
+        int64_t moving = 0;
+        for (int64_t i = 0; i < n; i++)
+            moving += share[i] > 0;
+        for (int64_t i = 0; i < n; i++)
+            share[i] = share[i] > 0 ? 1.0f / (float)(moving * batch) : 0;
+    }
 }
 
 static void mix_clips(job *j, const lk_train_batch *batch)
@@ -165,7 +168,7 @@ static void mix_clips(job *j, const lk_train_batch *batch)
                 mix(j, batch->seed, clip, b, s, level[s]);
     }
     for (int s = 0; s < 2; s++)
-        share_out(j->share[s], z->batch * lk_joint_tokens(z, s));
+        share_out(j->share[s], z->batch, lk_joint_tokens(z, s));
 }
 
 static lk_status fill(void *user, lk_graph *g, const lk_train_batch *batch)
