@@ -20,7 +20,6 @@ enum { PROMPT_BYTES = 96, EVENT_BYTES = 24, PIECE = 4096 };
 
 /* What one clip of the model points to. */
 typedef struct kept {
-    lk_joint_clip clip;
     float *video, *audio;
     lk_span *video_span, *audio_span;
     lk_joint_event *events;
@@ -39,7 +38,8 @@ struct lk_joint_data {
     uint8_t *rgb;
     float *latent, *pcm, *numbers;
     int64_t n;
-    kept *clips;
+    lk_joint_clip *clips;
+    kept *kept; /* of every clip */
     lk_joint_sizes sizes;
 };
 
@@ -48,15 +48,16 @@ void lk_joint_data_close(lk_joint_data **out)
     lk_joint_data *d = out ? *out : NULL;
     if (!d)
         return;
-    for (int64_t i = 0; d->clips && i < d->n; i++) {
-        lk_free(d->clips[i].video);
-        lk_free(d->clips[i].audio);
-        lk_free(d->clips[i].video_span);
-        lk_free(d->clips[i].audio_span);
-        lk_free(d->clips[i].events);
-        lk_free(d->clips[i].texts);
+    for (int64_t i = 0; d->kept && i < d->n; i++) {
+        lk_free(d->kept[i].video);
+        lk_free(d->kept[i].audio);
+        lk_free(d->kept[i].video_span);
+        lk_free(d->kept[i].audio_span);
+        lk_free(d->kept[i].events);
+        lk_free(d->kept[i].texts);
     }
     lk_free(d->clips);
+    lk_free(d->kept);
     lk_free(d->rgb);
     lk_free(d->latent);
     lk_free(d->pcm);
@@ -221,7 +222,7 @@ static void open_cached(const lk_joint_data *d, int64_t i, const char *path, lk_
 static lk_status read_latents(lk_joint_data *d, lk_latents *l, int64_t i)
 {
     lk_status st = LK_OK;
-    kept *k = &d->clips[i];
+    kept *k = &d->kept[i];
     const lk_latents_video v = lk_latents_get_video(l);
     const lk_latents_audio a = lk_latents_get_audio(l);
     const int64_t cells = (int64_t)v.rows * v.columns * v.channels;
@@ -238,12 +239,12 @@ static lk_status read_latents(lk_joint_data *d, lk_latents *l, int64_t i)
     LK_TRY(lk_latents_read_audio(l, 0, m, NULL, k->audio));
     for (int64_t j = 0; j < m; j++)
         k->audio_span[j] = lk_codec_span(lk_codec_get_config(d->codec), a.start, j, a.n_samples);
-    k->clip.n_latents = (int)n;
-    k->clip.n_sounds = (int)m;
-    k->clip.video_span = k->video_span;
-    k->clip.audio_span = k->audio_span;
-    k->clip.video = k->video;
-    k->clip.audio = k->audio;
+    d->clips[i] = (lk_joint_clip){.n_latents = (int)n,
+                                  .n_sounds = (int)m,
+                                  .video_span = k->video_span,
+                                  .audio_span = k->audio_span,
+                                  .video = k->video,
+                                  .audio = k->audio};
     d->sizes.latents = n > d->sizes.latents ? (int)n : d->sizes.latents;
     d->sizes.sounds = m > d->sizes.sounds ? (int)m : d->sizes.sounds;
 done:
@@ -263,7 +264,7 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
     lk_status st = LK_OK;
     const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
     const lk_dataset_event *from = lk_dataset_events(d->data, i);
-    kept *k = &d->clips[i];
+    kept *k = &d->kept[i];
     LK_TRY(LK_NEW_ARRAY(&k->events, clip.n_events));
     LK_TRY(LK_NEW_ARRAY(&k->texts, clip.n_events * (EVENT_BYTES + 1)));
     for (int64_t j = 0; j < clip.n_events; j++) {
@@ -272,10 +273,11 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
         k->events[j] = (lk_joint_event){from[j].span, text};
     }
     qsort(k->events, (size_t)clip.n_events, sizeof *k->events, earlier);
-    k->clip.events = k->events;
-    k->clip.n_events = (int)clip.n_events;
-    k->clip.prompt = clip.caption;
-    d->sizes.events = k->clip.n_events > d->sizes.events ? k->clip.n_events : d->sizes.events;
+    d->clips[i].events = k->events;
+    d->clips[i].n_events = (int)clip.n_events;
+    d->clips[i].prompt = clip.caption;
+    if (clip.n_events > d->sizes.events)
+        d->sizes.events = (int)clip.n_events;
 done:
     return st;
 }
@@ -292,7 +294,7 @@ static lk_status count_texts(lk_joint_data *d)
     const char **texts = NULL;
     size_t capacity = 0, n = 0;
     for (int64_t i = 0; i < d->n; i++)
-        for (int j = 0; j < d->clips[i].clip.n_events; j++) {
+        for (int j = 0; j < d->clips[i].n_events; j++) {
             LK_TRY(LK_GROW(&texts, &capacity, n + 1));
             texts[n++] = d->clips[i].events[j].text;
         }
@@ -359,6 +361,7 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
     LK_TRY(lk_make_folders(config->cache));
     d->n = lk_dataset_n_clips(d->data);
     LK_TRY(LK_NEW_ARRAY(&d->clips, d->n));
+    LK_TRY(LK_NEW_ARRAY(&d->kept, d->n));
     d->sizes = (lk_joint_sizes){.batch = config->batch,
                                 .rows = d->video_facts.rows,
                                 .columns = d->video_facts.columns,
@@ -380,6 +383,12 @@ lk_joint_sizes lk_joint_data_sizes(const lk_joint_data *d)
     return d->sizes;
 }
 
+const lk_joint_clip *lk_joint_data_clips(const lk_joint_data *d, int64_t *n)
+{
+    *n = d->n;
+    return d->clips;
+}
+
 int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s)
 {
     return s == LK_JOINT_VIDEO ? d->video_facts.channels : d->audio_facts.continuous;
@@ -396,9 +405,9 @@ lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m)
             double sum = 0, square = 0;
             int64_t n = 0;
             for (int64_t i = 0; i < d->n; i++) {
-                const kept *c = &d->clips[i];
+                const lk_joint_clip *c = &d->clips[i];
                 const float *x = s ? c->audio : c->video;
-                const int64_t tokens = s ? c->clip.n_sounds : c->clip.n_latents * cells;
+                const int64_t tokens = s ? c->n_sounds : c->n_latents * cells;
                 for (int64_t t = 0; t < tokens; t++, n++) {
                     sum += (double)x[t * channels + k];
                     square += (double)x[t * channels + k] * (double)x[t * channels + k];
@@ -419,7 +428,7 @@ lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, lk_joint_
     const lk_joint_data *d = data;
     for (int b = 0; b < d->sizes.batch; b++) {
         const uint64_t at = (uint64_t)index * (uint64_t)d->sizes.batch + (uint64_t)b;
-        clips[b] = d->clips[lk_rng_below(seed, UINT64_C(0x636c697073), at, (uint32_t)d->n)].clip;
+        clips[b] = d->clips[lk_rng_below(seed, UINT64_C(0x636c697073), at, (uint32_t)d->n)];
     }
     return LK_OK;
 }

@@ -34,6 +34,9 @@ int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s);
 /* Mean and deviation of every channel over all clips, into the model. */
 LK_CHECKED lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m);
 
+/* All clips, whole, with latents; valid until close. */
+const lk_joint_clip *lk_joint_data_clips(const lk_joint_data *d, int64_t *n);
+
 /* A lk_joint_fill: clips drawn with equal chance. */
 LK_CHECKED lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index,
                                         lk_joint_clip *clips);

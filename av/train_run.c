@@ -20,8 +20,8 @@ typedef struct setup {
     const lk_train_run *run;
     lk_config *config;
     char *path, *yaml; /* RUN/config.yaml, and what it says */
-    const char *const *data;
-    int64_t n_data;
+    const char *const *data, *const *validation;
+    int64_t n_data, n_validation;
     lk_comm *comm;
     lk_crops *crops;
     int n_texts;
@@ -191,15 +191,16 @@ static const lk_option tokenizer_rows[] = {
     LK_OPT_TEXT(tokenizers, codec, NULL, "weights of the audio codec"),
     LK_OPT_INT(tokenizers, batch, 8, 1, 4096, "clips at once"), LK_OPT_END};
 
-static lk_status open_joint_data(setup *s, const tokenizers *t, lk_joint_data **data)
+/* Latents lie in RUN/`folder`, a folder of its own for each process. */
+static lk_status open_joint_data(setup *s, const tokenizers *t, const char *const *paths,
+                                 int64_t n_paths, const char *folder, lk_joint_data **data)
 {
     lk_status st = LK_OK;
     char *cache = NULL;
-    LK_TRY(LK_NEW_ARRAY(&cache, strlen(s->run->folder) + 32));
-    sprintf(cache, "%s/latents%d", s->run->folder, lk_comm_rank(s->comm));
-    lk_stop_on_signals();
-    LK_TRY(lk_joint_data_open(data, &(lk_joint_data_config){.paths = s->data,
-                                                            .n_paths = s->n_data,
+    LK_TRY(LK_NEW_ARRAY(&cache, strlen(s->run->folder) + strlen(folder) + 16));
+    sprintf(cache, "%s/%s%d", s->run->folder, folder, lk_comm_rank(s->comm));
+    LK_TRY(lk_joint_data_open(data, &(lk_joint_data_config){.paths = paths,
+                                                            .n_paths = n_paths,
                                                             .vae = t->vae,
                                                             .codec = t->codec,
                                                             .cache = cache,
@@ -210,20 +211,39 @@ done:
     return st;
 }
 
+static lk_status hold_out(setup *s, const tokenizers *t, lk_joint_data **data,
+                          lk_joint_train_config *c)
+{
+    lk_status st = LK_OK;
+    int64_t n = 0;
+    if (s->n_validation == 0)
+        return LK_OK;
+    LK_TRY(open_joint_data(s, t, s->validation, s->n_validation, "validation", data));
+    c->held_out = lk_joint_data_clips(*data, &n);
+    LK_REQUIRE(n <= 1 << 20, LK_E_ARG, "%lld clips held out are too many", (long long)n);
+    c->n_held_out = (int)n;
+    c->held_out_sizes = lk_joint_data_sizes(*data);
+done:
+    return st;
+}
+
 static lk_status train_joint(setup *s)
 {
     lk_status st = LK_OK;
     lk_joint_config model;
     lk_joint_train_config c;
     tokenizers t;
-    lk_joint_data *data = NULL;
+    lk_joint_data *data = NULL, *held_out = NULL;
     lk_joint *m = NULL;
     memset(&c, 0, sizeof c);
+    LK_TRY(lk_config_texts(s->config, "validation", NULL, 0, &s->validation, &s->n_validation));
     LK_TRY(lk_config_options(s->config, "tokenizers", tokenizer_rows, &t));
     LK_TRY(lk_config_options(s->config, "model", lk_joint_options, &model));
     LK_TRY(lk_config_options(s->config, "train", lk_joint_train_options, &c));
     LK_TRY(keep_settings(s));
-    LK_TRY(open_joint_data(s, &t, &data));
+    lk_stop_on_signals();
+    LK_TRY(open_joint_data(s, &t, s->data, s->n_data, "latents", &data));
+    LK_TRY(hold_out(s, &t, &held_out, &c));
     if (model.video_channels == 0)
         model.video_channels = lk_joint_data_channels(data, LK_JOINT_VIDEO);
     if (model.audio_channels == 0)
@@ -250,6 +270,7 @@ static lk_status train_joint(setup *s)
     LK_TRY(lk_joint_train(&c, NULL));
 done:
     lk_joint_free(&m);
+    lk_joint_data_close(&held_out);
     lk_joint_data_close(&data);
     return st;
 }

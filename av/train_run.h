@@ -7,6 +7,7 @@
  * The joint model has the rows of lk_joint_options and lk_joint_train_options there, and
  *
  *     tokenizers: {vae: FILE, codec: FILE, batch: 8}
+ *     validation: [other.h5]           datasets that are not learnt from; none: no validation
  *
  * The folder gets config.yaml, complete with defaults, and what train.h leaves.  Going on with a
  * run takes its config.yaml; other settings are refused.

@@ -32,9 +32,10 @@ typedef struct run {
     const lk_train_config *config;
     phase phases[LK_TRAIN_MOST_PHASES];
     int n_micro, rank, n_processes;
+    double seen[LK_TRAIN_MOST_WATCHES][LK_TRAIN_MOST_LOSSES]; /* by watches */
     int64_t step, samples, saved_step;
-    int64_t allocations;
-    char *checkpoints; /* folder */
+    int64_t allocations, before; /* before this step, those of watches left out */
+    char *checkpoints;           /* folder */
     lk_train_log log;
 } run;
 
@@ -52,6 +53,13 @@ static lk_status check_config(const lk_train_config *c)
         LK_REQUIRE(c->phases[i].n_losses >= 1 && c->phases[i].n_losses <= LK_TRAIN_MOST_LOSSES,
                    LK_E_ARG, "a phase has 1 to %d losses, not %d", LK_TRAIN_MOST_LOSSES,
                    c->phases[i].n_losses);
+    LK_REQUIRE(c->n_watches >= 0 && c->n_watches <= LK_TRAIN_MOST_WATCHES, LK_E_ARG,
+               "a training has at most %d watches, not %d", LK_TRAIN_MOST_WATCHES, c->n_watches);
+    for (int i = 0; i < c->n_watches; i++)
+        LK_REQUIRE(c->watches[i].every >= 0 && c->watches[i].n >= 0 &&
+                       c->watches[i].n <= LK_TRAIN_MOST_LOSSES,
+                   LK_E_ARG, "a watch has at most %d numbers, not %d", LK_TRAIN_MOST_LOSSES,
+                   c->watches[i].n);
 done:
     return st;
 }
@@ -303,20 +311,10 @@ static lk_status one_step(run *r)
 {
     lk_status st = LK_OK;
     const lk_train_config *c = r->config;
-    const int64_t every = c->log_every < 1 ? 1 : c->log_every;
     for (int i = 0; i < c->n_phases; i++)
         LK_TRY(run_phase(r, &r->phases[i]));
     r->step++;
     r->samples += c->batch_samples * r->n_micro * r->n_processes;
-    if (r->rank != 0)
-        return LK_OK;
-    lk_progress_set(&r->log.progress, (double)r->step);
-    if (r->step % every != 0 && r->step != c->n_steps)
-        return LK_OK;
-    for (int i = 0; i < c->n_phases; i++)
-        for (int k = 0; k < c->phases[i].n_losses + 2; k++)
-            lk_train_log_number(&r->log, r->phases[i].name[k], r->phases[i].value[k]);
-    LK_TRY(lk_train_log_line(&r->log, r->step, r->samples));
 done:
     return st;
 }
@@ -416,6 +414,58 @@ done:
     return st;
 }
 
+/* ---- telling ---- */
+
+static int looks(const run *r, const lk_train_watch *w)
+{
+    return w->every > 0 && r->step % w->every == 0;
+}
+
+static lk_status watch(run *r)
+{
+    lk_status st = LK_OK;
+    const lk_train_config *c = r->config;
+    const int64_t allocated = lk_mem_count();
+    int any = 0;
+    for (int i = 0; i < c->n_watches; i++)
+        any |= looks(r, &c->watches[i]);
+    if (!any)
+        return LK_OK;
+    LK_TRY(borrow_state(r));
+    for (int i = 0; r->rank == 0 && st == LK_OK && i < c->n_watches; i++)
+        if (looks(r, &c->watches[i]))
+            st = c->watches[i].look(c->watches[i].user, r->step, r->seen[i]);
+    LK_TRY(agree(r, st));
+done:
+    give_back_state(r);
+    r->before += lk_mem_count() - allocated;
+    return st;
+}
+
+static lk_status tell(run *r)
+{
+    lk_status st = LK_OK;
+    const lk_train_config *c = r->config;
+    const int64_t every = c->log_every < 1 ? 1 : c->log_every;
+    int due = r->step % every == 0 || r->step == c->n_steps;
+    if (r->rank != 0)
+        return LK_OK;
+    lk_progress_set(&r->log.progress, (double)r->step);
+    for (int i = 0; i < c->n_watches; i++)
+        due |= c->watches[i].n > 0 && looks(r, &c->watches[i]);
+    if (!due)
+        return LK_OK;
+    for (int i = 0; i < c->n_phases; i++)
+        for (int k = 0; k < c->phases[i].n_losses + 2; k++)
+            lk_train_log_number(&r->log, r->phases[i].name[k], r->phases[i].value[k]);
+    for (int i = 0; i < c->n_watches; i++)
+        for (int k = 0; looks(r, &c->watches[i]) && k < c->watches[i].n; k++)
+            lk_train_log_number(&r->log, c->watches[i].names[k], r->seen[i][k]);
+    LK_TRY(lk_train_log_line(&r->log, r->step, r->samples));
+done:
+    return st;
+}
+
 /* ---- the loop ---- */
 
 static lk_status loop(run *r)
@@ -424,10 +474,12 @@ static lk_status loop(run *r)
     const lk_train_config *c = r->config;
     const int64_t first = r->step;
     while (r->step < c->n_steps) {
-        const int64_t before = lk_mem_count();
         int64_t stop;
+        r->before = lk_mem_count();
         LK_TRY(agree(r, one_step(r)));
-        r->allocations += r->step > first + 1 ? lk_mem_count() - before : 0;
+        LK_TRY(watch(r));
+        LK_TRY(agree(r, tell(r)));
+        r->allocations += r->step > first + 1 ? lk_mem_count() - r->before : 0;
         stop = *lk_stop_flag() != 0;
         LK_TRY(lk_comm_most(c->comm, &stop));
         if (stop || (c->save_every > 0 && r->step % c->save_every == 0))

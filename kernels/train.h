@@ -4,7 +4,7 @@
  * trains) or several that take turns in every step, such as a discriminator and a generator.
  *
  * The folder of a run afterwards:
- *     log.jsonl                     a line every log_every steps
+ *     log.jsonl                     a line every log_every steps, and where a watch has numbers
  *     events.out.tfevents.lockstep  the same for TensorBoard
  *     checkpoints/                  checkpoint.h
  *     DONE                          once the last step is finished and saved
@@ -17,7 +17,7 @@
  *              the first value that went wrong.
  * Processes    each computes n_micro batches of every step; gradients are summed, each process
  *              updates a share of the parameters (comm.h).  Log and checkpoints are process 0's.
- * Memory       steps after the first allocate nothing, apart from writing a checkpoint.
+ * Memory       steps after the first allocate nothing, apart from checkpoints and watches.
  * Threads      one training by one thread.
  */
 #ifndef LK_TRAIN_H
@@ -42,8 +42,9 @@ typedef struct lk_train_batch {
     int64_t index;         /* counts all batches of all steps and processes from 0 */
 } lk_train_batch;
 
-#define LK_TRAIN_MOST_PHASES 8
-#define LK_TRAIN_MOST_LOSSES 32
+#define LK_TRAIN_MOST_PHASES  8
+#define LK_TRAIN_MOST_LOSSES  32
+#define LK_TRAIN_MOST_WATCHES 4
 
 typedef struct lk_train_phase {
     const char *name; /* stands before its numbers in the log, "d_"; NULL for nothing */
@@ -64,11 +65,25 @@ typedef struct lk_train_phase {
     lk_status (*after_step)(void *user, lk_graph *g, int64_t step);
 } lk_train_phase;
 
+/* Someone who looks at a training without being part of it: losses of samples that are held out,
+ * pictures of what a model makes.  All processes have the same ones. */
+typedef struct lk_train_watch {
+    int64_t every; /* steps; 0: never */
+    int n;         /* numbers for the log, 0 .. LK_TRAIN_MOST_LOSSES */
+    const char *const *names;
+    /* After `step` finished steps, in process 0, which has all averages meanwhile: fill values [n]
+     * and leave the parameters as they are. */
+    lk_status (*look)(void *user, int64_t step, double *values);
+    void *user;
+} lk_train_watch;
+
 typedef struct lk_train_config {
     const char *folder;
     lk_params *params; /* of all phases */
     int n_phases;
     lk_train_phase *phases;
+    int n_watches; /* 0 .. LK_TRAIN_MOST_WATCHES */
+    const lk_train_watch *watches;
     uint64_t seed;
     int64_t n_steps;
     int n_micro;           /* batches a step and process whose gradients add up; 0: 1 */
@@ -87,7 +102,7 @@ typedef struct lk_train_result {
     int64_t step;        /* finished steps, those before a resume included */
     int64_t samples;     /* seen by all processes in all steps */
     double loss;         /* of the last step, first phase; NaN when no step was left to do */
-    int64_t allocations; /* made by steps after the first, without checkpoints */
+    int64_t allocations; /* made by steps after the first, without checkpoints and watches */
 } lk_train_result;
 
 /* result may be NULL; it is filled also when the training is interrupted. */

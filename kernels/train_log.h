@@ -12,7 +12,7 @@
 #include "kernels/tbevents.h"
 #include "kernels/text.h"
 
-#define LK_TRAIN_LOG_MOST 288
+#define LK_TRAIN_LOG_MOST 416
 
 typedef struct lk_train_log {
     int fd; /* -1: this process does not log */

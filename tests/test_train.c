@@ -279,6 +279,53 @@ static lk_status stopping_fill(void *user, lk_graph *g, const lk_train_batch *b)
 }
 
 /* Batches that come in two parts give the same gradients as whole ones, up to rounding. */
+/* ---- watches ---- */
+
+static lk_status look(void *user, int64_t step, double *values)
+{
+    int64_t *seen = user;
+    (*seen)++;
+    values[0] = (double)step;
+    values[1] = -0.5;
+    return step == 9 ? LK_FAIL(LK_E_IO, "nothing to see") : LK_OK;
+}
+
+static void watches_look_and_tell(void **state)
+{
+    static const char *const names[] = {"at", "half"};
+    const lk_train_watch watches[2] = {{3, 2, names, look, NULL}, {0, 1, names, look, NULL}};
+    lk_train_watch mine[2];
+    lk_train_config c;
+    lk_train_result r;
+    int64_t seen = 0;
+    size_t n;
+    toy t;
+    (void)state;
+    memcpy(mine, watches, sizeof mine);
+    mine[0].user = mine[1].user = &seen;
+    CHECK_OK(toy_open(&t, 8));
+    c = toy_config(&t, folder, 7);
+    c.log_every = 4;
+    c.n_watches = 2;
+    c.watches = mine;
+    CHECK_OK(lk_train(&c, NULL));
+    assert_int_equal(seen, 2);
+    char *log = slurp(in_folder("log.jsonl"), &n);
+    const char *at[4] = {strstr(log, "{\"step\":3,"), strstr(log, "{\"step\":4,"),
+                         strstr(log, "{\"step\":6,"), strstr(log, "{\"step\":7,")};
+    assert_true(at[0] == log && at[0] < at[1] && at[1] < at[2] && at[2] < at[3]);
+    const char *first = strstr(log, "\"at\":3,\"half\":-0.5"), *second = strstr(log, "\"at\":6,");
+    assert_true(first && first < at[1] && second && second > at[2] && second < at[3]);
+    free(log);
+    c.n_steps = 12;
+    c.resume = 1;
+    CHECK_FAILS(lk_train(&c, &r), LK_E_IO);
+    assert_int_equal(r.step, 9);
+    c.n_watches = LK_TRAIN_MOST_WATCHES + 1;
+    CHECK_FAILS(lk_train(&c, NULL), LK_E_ARG);
+    toy_close(&t);
+}
+
 static void parts_of_a_batch_add_up(void **state)
 {
     double loss[2];
@@ -534,6 +581,7 @@ int main(void)
         IN_FOLDER(parts_of_a_batch_add_up),
         IN_FOLDER(a_failed_run_goes_on_to_the_same_bits),
         IN_FOLDER(the_first_bad_value_is_named),
+        IN_FOLDER(watches_look_and_tell),
         IN_FOLDER(phases_take_turns),
         IN_FOLDER(what_follows_by_itself_is_saved),
         IN_FOLDER(every_failure_is_clean),

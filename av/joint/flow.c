@@ -49,6 +49,13 @@ void lk_joint_levels_at(const lk_joint_config *c, double u, double level[2])
     level[1] = each_its_shift(c) ? lk_joint_shift(u, c->audio_shift) : level[0];
 }
 
+/* u = t / (s - (s - 1) t). */
+void lk_joint_levels_where(const lk_joint_config *c, int s, double t, double level[2])
+{
+    const double shift = s && each_its_shift(c) ? c->audio_shift : c->video_shift;
+    lk_joint_levels_at(c, t / (shift - (shift - 1) * t), level);
+}
+
 void lk_joint_draw_levels(const lk_joint_config *c, uint64_t seed, int64_t clip, double level[2])
 {
     const uint64_t at = 4 * (uint64_t)clip;

@@ -157,6 +157,15 @@ typedef struct lk_joint_train_config {
     lk_comm *comm; /* NULL: one process */
     int n_texts;   /* into every checkpoint, beside the configuration */
     const lk_safetensors_text *texts;
+    /* Clips that are not learnt from, all with latents: the log gets the losses of both streams,
+     * with the averaged weights, in four bands of the noise level (validate.c), as
+     * valid_video_flow_0_25 and so on.  The training is the same to the bit without them. */
+    lk_joint_sizes held_out_sizes; /* batch: how many go through the network at once */
+    int n_held_out;                /* 0: none */
+    const lk_joint_clip *held_out;
+    /* Called every sample_every steps with the averaged weights; NULL: never. */
+    lk_status (*show)(void *user, int64_t step, lk_joint *averaged);
+    void *show_user;
     /* From here on the rows of lk_joint_train_options. */
     int steps, micro;
     const char *compute; /* "f32", "bf16" */
@@ -167,7 +176,8 @@ typedef struct lk_joint_train_config {
                                     dropped, so that guidance works */
     double hold_audio, hold_video, hold_first, hold_range; /* shares of clips that train a task */
     int log_every, save_every, keep;
-    int seed; /* of clips and noise */
+    int validate_every, sample_every; /* 0: never */
+    int seed;                         /* of clips and noise */
 } lk_joint_train_config;
 
 extern const lk_option lk_joint_train_options[];

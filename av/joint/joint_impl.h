@@ -119,6 +119,8 @@ LK_CHECKED lk_status lk_joint_check_clips(const lk_joint *m, const lk_joint_size
 void lk_joint_draw_levels(const lk_joint_config *c, uint64_t seed, int64_t clip, double level[2]);
 /* Levels of both streams at time u of sampling, 1: noise, 0: clean. */
 void lk_joint_levels_at(const lk_joint_config *c, double u, double level[2]);
+/* The same at the time where stream s has this level. */
+void lk_joint_levels_where(const lk_joint_config *c, int s, double t, double level[2]);
 /* t' = s t / (1 + (s - 1) t). */
 double lk_joint_shift(double t, double shift);
 
@@ -138,6 +140,46 @@ void lk_joint_normalise(const float *mean, const float *deviation, int channels,
                         const float *x, float *y);
 void lk_joint_denormalise(const float *mean, const float *deviation, int channels, int64_t n,
                           const float *x, float *y);
+
+/* ---- batch.c ---- */
+
+/* Clips on their way into the graph of a loss: fill clips, no_text, no_exchange and what is held,
+ * mix each with its noise, write them all. */
+typedef struct lk_joint_batch {
+    const lk_joint *m;
+    lk_joint_sizes sizes;
+    lk_graph *graph;
+    lk_joint_loss loss;
+    lk_joint_placer *placer;
+    lk_joint_clip *clips;               /* [batch] */
+    uint8_t *no_text, *no_exchange;     /* [batch] */
+    uint8_t *held[2];                   /* [batch, latents] */
+    int moving[2];                      /* clips that have a part in the loss, once written */
+    float *mean[2], *deviation[2];      /* [channels] */
+    float *x[2], *target[2], *share[2]; /* of all tokens */
+    float *level[2];                    /* [batch] */
+} lk_joint_batch;
+
+/* Scales are the model's at this moment.  train: with gradients. */
+LK_CHECKED lk_status lk_joint_batch_open(lk_joint_batch *b, const lk_joint *m,
+                                         const lk_joint_sizes *sizes, const char *compute,
+                                         int train, uint64_t seed);
+void lk_joint_batch_clear(lk_joint_batch *b);
+/* Of clip i, [latents] of a stream. */
+uint8_t *lk_joint_batch_held(const lk_joint_batch *b, int i, int stream);
+/* Seed and number address the noise of clip i; a stream at level 0 becomes held. */
+void lk_joint_batch_mix(lk_joint_batch *b, int i, uint64_t seed, int64_t number,
+                        const double level[2]);
+LK_CHECKED lk_status lk_joint_batch_write(lk_joint_batch *b, uint64_t step);
+
+/* ---- validate.c ---- */
+
+typedef struct lk_joint_onlooker lk_joint_onlooker;
+/* The configuration must outlive it. */
+LK_CHECKED lk_status lk_joint_onlooker_new(lk_joint_onlooker **o, const lk_joint_train_config *c);
+void lk_joint_onlooker_free(lk_joint_onlooker **o);
+/* How many there are. */
+int lk_joint_watches(lk_joint_onlooker *o, lk_train_watch watches[2]);
 
 static inline int lk_joint_channels(const lk_joint *m, int stream)
 {

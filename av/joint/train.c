@@ -1,4 +1,5 @@
-/* train.c - the training of the joint model; see joint.h for its settings, flow.c for its loss.
+/* train.c - the training of the joint model; see joint.h for its settings, flow.c for its loss,
+ * batch.c for its noise.
  *
  * Every clip draws its levels, its noise, whether its text and its exchange are dropped, and a
  * task: nothing held, a stream held whole, the first latent of the picture held, or everything
@@ -33,20 +34,16 @@ const lk_option lk_joint_train_options[] = {
     LK_OPT_INT(O, log_every, 10, 1, 100000000, "steps between lines of the log"),
     LK_OPT_INT(O, save_every, 1000, 0, 100000000, "steps between checkpoints"),
     LK_OPT_INT(O, keep, 2, 0, 1000000, "newest checkpoints kept; 0: all"),
+    LK_OPT_INT(O, validate_every, 500, 0, 100000000, "steps between losses of clips held out"),
+    LK_OPT_INT(O, sample_every, 1000, 0, 100000000, "steps between pictures of samples"),
     LK_OPT_INT(O, seed, 1, 0, 2147483647, "of clips and noise"),
     LK_OPT_END};
 #undef O
 
 typedef struct job {
     const lk_joint_train_config *c;
-    lk_joint_placer *placer;
-    lk_joint_loss loss;
-    lk_joint_clip *clips;
-    uint8_t *no_text, *no_exchange;
-    uint8_t *held[2];                   /* [batch, latents] */
-    float *mean[2], *deviation[2];      /* [channels] */
-    float *x[2], *target[2], *share[2]; /* of all tokens */
-    float *level[2];                    /* [batch] */
+    lk_joint_batch batch;
+    lk_joint_onlooker *onlooker;
 } job;
 
 static double draw(uint64_t seed, int64_t clip, int what)
@@ -107,68 +104,29 @@ static void draw_task(const lk_joint_train_config *t, lk_joint_clip *c, uint64_t
 
 /* ---- a batch ---- */
 
-/* Tokens of stream s of a clip; a stream at level 0, or held whole, is held and says so. */
-static void mix(job *j, uint64_t seed, int64_t clip, int b, int s, double level)
+static lk_status has_latents(const lk_joint_clip *c)
 {
-    const lk_joint_sizes *z = &j->c->sizes;
-    const lk_joint_clip *c = &j->clips[b];
-    const int channels = lk_joint_channels(j->c->model, s);
-    const int64_t each = s ? 1 : (int64_t)z->rows * z->columns, n = lk_joint_tokens(z, s);
-    const int64_t own = (s ? c->n_sounds : c->n_latents) * each;
-    uint8_t *held = j->held[s] + b * (s ? z->sounds : z->latents);
-    float *x = j->x[s] + b * n * channels, *target = j->target[s] + b * n * channels;
-    int64_t moving = 0;
-    memset(x, 0, (size_t)(n * channels) * sizeof *x);
-    memset(target, 0, (size_t)(n * channels) * sizeof *x);
-    lk_joint_normalise(j->mean[s], j->deviation[s], channels, own, s ? c->audio : c->video, x);
-    for (int64_t i = 0; i < n; i++) {
-        const int free = i < own && level > 0 && !held[i / each];
-        j->share[s][b * n + i] = (float)free;
-        moving += free;
-        if (i < own && level <= 0)
-            held[i / each] = 1;
-        for (int k = 0; free && k < channels; k++) {
-            const int64_t at = i * channels + k;
-            const float e =
-                lk_rng_normal(seed, DRAWS + 16 + (uint64_t)s, (uint64_t)(clip * n * channels + at));
-            target[at] = e - x[at];
-            x[at] += (float)level * target[at];
-        }
-    }
-    j->level[s][b] = moving ? (float)level : 0;
-}
-
-/* The mean over a clip's tokens that move, and over the clips of a batch: the same however a batch
- * is cut into processes. */
-static void share_out(float *share, int batch, int64_t n)
-{
-    for (int b = 0; b < batch; b++, share += n) {
-        int64_t moving = 0;
-        for (int64_t i = 0; i < n; i++)
-            moving += share[i] > 0;
-        for (int64_t i = 0; i < n; i++)
-            share[i] = share[i] > 0 ? 1.0f / (float)(moving * batch) : 0;
-    }
+    lk_status st = LK_OK;
+    LK_REQUIRE((c->video || c->n_latents == 0) && (c->audio || c->n_sounds == 0), LK_E_ARG,
+               "a clip to learn from lacks its latents");
+done:
+    return st;
 }
 
 static void mix_clips(job *j, const lk_train_batch *batch)
 {
     const lk_joint_train_config *c = j->c;
-    const lk_joint_sizes *z = &c->sizes;
-    for (int b = 0; b < z->batch; b++) {
-        const int64_t clip = batch->index * z->batch + b;
-        uint8_t *held[2] = {j->held[0] + b * z->latents, j->held[1] + b * z->sounds};
+    lk_joint_batch *to = &j->batch;
+    for (int b = 0; b < to->sizes.batch; b++) {
+        const int64_t clip = batch->index * to->sizes.batch + b;
+        uint8_t *held[2] = {lk_joint_batch_held(to, b, 0), lk_joint_batch_held(to, b, 1)};
         double level[2];
         lk_joint_draw_levels(&c->model->config, batch->seed, clip, level);
-        draw_task(c, &j->clips[b], batch->seed, clip, held);
-        j->no_text[b] = draw(batch->seed, clip, 4) < c->no_text;
-        j->no_exchange[b] = draw(batch->seed, clip, 5) < c->no_exchange;
-        for (int s = 0; s < 2; s++)
-            if (lk_joint_tokens(z, s))
-                mix(j, batch->seed, clip, b, s, level[s]);
+        draw_task(c, &to->clips[b], batch->seed, clip, held);
+        to->no_text[b] = draw(batch->seed, clip, 4) < c->no_text;
+        to->no_exchange[b] = draw(batch->seed, clip, 5) < c->no_exchange;
+        lk_joint_batch_mix(to, b, batch->seed, clip, level);
     }
-    for (int s = 0; s < 2; s++)
-        share_out(j->share[s], z->batch, lk_joint_tokens(z, s));
 }
 
 static lk_status fill(void *user, lk_graph *g, const lk_train_batch *batch)
@@ -176,94 +134,25 @@ static lk_status fill(void *user, lk_graph *g, const lk_train_batch *batch)
     lk_status st = LK_OK;
     job *j = user;
     const lk_joint_train_config *c = j->c;
-    memset(j->clips, 0, (size_t)c->sizes.batch * sizeof *j->clips);
-    LK_TRY(c->fill(c->user, batch->seed, batch->index, j->clips));
-    LK_TRY(lk_joint_check_clips(c->model, &c->sizes, j->clips));
-    for (int b = 0; b < c->sizes.batch; b++)
-        LK_REQUIRE((j->clips[b].video || j->clips[b].n_latents == 0) &&
-                       (j->clips[b].audio || j->clips[b].n_sounds == 0),
-                   LK_E_ARG, "a clip to learn from lacks its latents");
+    lk_joint_batch *to = &j->batch;
+    (void)g;
+    memset(to->clips, 0, (size_t)to->sizes.batch * sizeof *to->clips);
+    LK_TRY(c->fill(c->user, batch->seed, batch->index, to->clips));
+    LK_TRY(lk_joint_check_clips(c->model, &to->sizes, to->clips));
+    for (int b = 0; b < to->sizes.batch; b++)
+        LK_TRY(has_latents(&to->clips[b]));
     mix_clips(j, batch);
-    LK_TRY(lk_joint_place(j->placer, g, &j->loss.in, j->clips,
-                          &(lk_joint_without){j->no_text, j->no_exchange, 0},
-                          (uint64_t)batch->index));
-    for (int s = 0; s < 2; s++) {
-        if (lk_joint_tokens(&c->sizes, s) == 0)
-            continue;
-        LK_TRY(lk_graph_write(g, j->loss.in.x[s], LK_F32, j->x[s]));
-        LK_TRY(lk_graph_write(g, j->loss.in.level[s], LK_F32, j->level[s]));
-        LK_TRY(lk_graph_write(g, j->loss.target[s], LK_F32, j->target[s]));
-        LK_TRY(lk_graph_write(g, j->loss.share[s], LK_F32, j->share[s]));
-    }
+    LK_TRY(lk_joint_batch_write(to, (uint64_t)batch->index));
 done:
     return st;
 }
 
 /* ---- the training ---- */
 
-static lk_status make_room(job *j)
-{
-    lk_status st = LK_OK;
-    const lk_joint *m = j->c->model;
-    const lk_joint_sizes *z = &j->c->sizes;
-    LK_TRY(LK_NEW_ARRAY(&j->clips, z->batch));
-    LK_TRY(LK_NEW_ARRAY(&j->no_text, z->batch));
-    LK_TRY(LK_NEW_ARRAY(&j->no_exchange, z->batch));
-    for (int s = 0; s < 2; s++) {
-        const int64_t tokens = z->batch * lk_joint_tokens(z, s), k = lk_joint_channels(m, s);
-        LK_TRY(LK_NEW_ARRAY(&j->held[s], z->batch * (int64_t)(s ? z->sounds : z->latents)));
-        LK_TRY(LK_NEW_ARRAY(&j->mean[s], k));
-        LK_TRY(LK_NEW_ARRAY(&j->deviation[s], k));
-        LK_TRY(LK_NEW_ARRAY(&j->x[s], tokens * k));
-        LK_TRY(LK_NEW_ARRAY(&j->target[s], tokens * k));
-        LK_TRY(LK_NEW_ARRAY(&j->share[s], tokens));
-        LK_TRY(LK_NEW_ARRAY(&j->level[s], z->batch));
-        LK_TRY(lk_joint_get_scale(m, (lk_joint_stream)s, j->mean[s], j->deviation[s]));
-    }
-    LK_TRY(lk_joint_placer_new(&j->placer, m, z));
-done:
-    return st;
-}
-
-static void clear(job *j)
-{
-    lk_joint_placer_free(&j->placer);
-    lk_free(j->clips);
-    lk_free(j->no_text);
-    lk_free(j->no_exchange);
-    for (int s = 0; s < 2; s++) {
-        lk_free(j->held[s]);
-        lk_free(j->mean[s]);
-        lk_free(j->deviation[s]);
-        lk_free(j->x[s]);
-        lk_free(j->target[s]);
-        lk_free(j->share[s]);
-        lk_free(j->level[s]);
-    }
-}
-
 static int trains(const char *name, const lk_shape *shape)
 {
     (void)shape;
     return strncmp(name, "scale.", 6) != 0;
-}
-
-static lk_status make_graph(job *j, lk_graph **g)
-{
-    lk_status st = LK_OK;
-    const lk_joint_train_config *c = j->c;
-    LK_TRY(lk_graph_new(
-        g, &(lk_graph_config){.backend = lk_params_backend(c->model->params),
-                              .params = c->model->params,
-                              .compute = strcmp(c->compute, "bf16") == 0 ? LK_BF16 : LK_F32,
-                              .seed = (uint64_t)c->seed,
-                              .train = 1,
-                              .accumulate = 1}));
-    lk_joint_loss_graph(*g, c->model, &c->sizes, &j->loss);
-    lk_backward(*g, j->loss.loss);
-    LK_TRY(lk_graph_compile(*g));
-done:
-    return st;
 }
 
 /* The two configurations as one text each, then the caller's. */
@@ -282,19 +171,21 @@ done:
     return st;
 }
 
-static lk_status run(job *j, lk_graph *g, lk_train_result *result)
+static lk_status run(job *j, lk_train_result *result)
 {
     lk_status st = LK_OK;
     const lk_joint_train_config *c = j->c;
     lk_text lines[2] = {{0}, {0}};
     lk_safetensors_text *texts = NULL;
     const char *losses[LK_JOINT_LOSSES] = {lk_joint_loss_names[0]};
+    lk_train_watch watches[2];
     int n = 1;
+    const int n_watches = j->onlooker ? lk_joint_watches(j->onlooker, watches) : 0;
     for (int s = 0; s < 2; s++)
         if (lk_joint_tokens(&c->sizes, s))
             losses[n++] = lk_joint_loss_names[1 + s];
     lk_train_phase phase = {
-        .graph = g,
+        .graph = j->batch.graph,
         .fill = fill,
         .user = j,
         .n_losses = n,
@@ -311,6 +202,8 @@ static lk_status run(job *j, lk_graph *g, lk_train_result *result)
                                        .params = c->model->params,
                                        .n_phases = 1,
                                        .phases = &phase,
+                                       .n_watches = n_watches,
+                                       .watches = watches,
                                        .seed = (uint64_t)c->seed,
                                        .n_steps = c->steps,
                                        .n_micro = c->micro,
@@ -335,15 +228,16 @@ lk_status lk_joint_train(const lk_joint_train_config *c, lk_train_result *result
 {
     lk_status st = LK_OK;
     job j = {.c = c};
-    lk_graph *g = NULL;
     LK_REQUIRE(c->model && c->fill && c->folder, LK_E_ARG,
                "a training needs a model, a folder and clips");
-    LK_TRY(lk_joint_check_sizes(c->model, &c->sizes));
-    LK_TRY(make_room(&j));
-    LK_TRY(make_graph(&j, &g));
-    LK_TRY(run(&j, g, result));
+    for (int i = 0; i < c->n_held_out; i++)
+        LK_TRY(has_latents(&c->held_out[i]));
+    LK_TRY(lk_joint_batch_open(&j.batch, c->model, &c->sizes, c->compute, 1, (uint64_t)c->seed));
+    if (c->n_held_out > 0 || c->show)
+        LK_TRY(lk_joint_onlooker_new(&j.onlooker, c));
+    LK_TRY(run(&j, result));
 done:
-    lk_graph_free(&g);
-    clear(&j);
+    lk_joint_onlooker_free(&j.onlooker);
+    lk_joint_batch_clear(&j.batch);
     return st;
 }
