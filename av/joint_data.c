@@ -1,7 +1,6 @@
 /* joint_data.c - see joint_data.h. */
 #include "av/joint_data.h"
 
-#include "audio_codec/codec.h"
 #include "av/dataset.h"
 #include "av/latents.h"
 #include "av/tokenize_impl.h"
@@ -22,6 +21,7 @@ enum { PROMPT_BYTES = 96, EVENT_BYTES = 24, PIECE = 4096 };
 typedef struct kept {
     float *video, *audio;
     lk_span *video_span, *audio_span;
+    lk_vae_stamp *stamp;
     lk_joint_event *events;
     char *texts; /* of the events, EVENT_BYTES + 1 each */
 } kept;
@@ -53,6 +53,7 @@ void lk_joint_data_close(lk_joint_data **out)
         lk_free(d->kept[i].audio);
         lk_free(d->kept[i].video_span);
         lk_free(d->kept[i].audio_span);
+        lk_free(d->kept[i].stamp);
         lk_free(d->kept[i].events);
         lk_free(d->kept[i].texts);
     }
@@ -229,12 +230,15 @@ static lk_status read_latents(lk_joint_data *d, lk_latents *l, int64_t i)
     const int64_t n = lk_latents_n_video(l), m = lk_latents_n_audio(l);
     LK_TRY(LK_NEW_ARRAY(&k->video, n * cells));
     LK_TRY(LK_NEW_ARRAY(&k->video_span, n));
+    LK_TRY(LK_NEW_ARRAY(&k->stamp, n));
     LK_TRY(LK_NEW_ARRAY(&k->audio, m * a.continuous));
     LK_TRY(LK_NEW_ARRAY(&k->audio_span, m));
     for (int64_t j = 0; j < n; j++) {
         int64_t time[LK_LATENTS_TIMES];
         LK_TRY(lk_latents_read_video(l, j, k->video + j * cells, time));
-        k->video_span[j] = (lk_span){time[0], time[1]};
+        LK_REQUIRE(lk_stamp_from_times(time, &k->stamp[j]), LK_E_FORMAT,
+                   "latent %lld of clip %lld has no times", (long long)j, (long long)i);
+        k->video_span[j] = k->stamp[j].span;
     }
     LK_TRY(lk_latents_read_audio(l, 0, m, NULL, k->audio));
     for (int64_t j = 0; j < m; j++)
@@ -387,6 +391,18 @@ const lk_joint_clip *lk_joint_data_clips(const lk_joint_data *d, int64_t *n)
 {
     *n = d->n;
     return d->clips;
+}
+
+lk_joint_source lk_joint_data_source(const lk_joint_data *d, int64_t i)
+{
+    const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
+    return (lk_joint_source){.vae = d->vae,
+                             .codec = d->codec,
+                             .width = d->video_facts.width,
+                             .height = d->video_facts.height,
+                             .stamp = d->kept[i].stamp,
+                             .audio_start = clip.audio_start,
+                             .n_samples = clip.n_samples};
 }
 
 int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s)

@@ -11,7 +11,9 @@
 #ifndef LK_JOINT_DATA_H
 #define LK_JOINT_DATA_H
 
+#include "audio_codec/codec.h"
 #include "av/joint/joint.h"
+#include "video_vae/vae.h"
 
 typedef struct lk_joint_data lk_joint_data;
 
@@ -36,6 +38,17 @@ LK_CHECKED lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m);
 
 /* All clips, whole, with latents; valid until close. */
 const lk_joint_clip *lk_joint_data_clips(const lk_joint_data *d, int64_t *n);
+
+/* What turns latents of clip i back into picture and sound; borrowed, valid until close. */
+typedef struct lk_joint_source {
+    lk_vae *vae;
+    lk_codec *codec;
+    int width, height;
+    const lk_vae_stamp *stamp; /* of every latent */
+    lk_flick audio_start;
+    int64_t n_samples;
+} lk_joint_source;
+lk_joint_source lk_joint_data_source(const lk_joint_data *d, int64_t i);
 
 /* A lk_joint_fill: clips drawn with equal chance. */
 LK_CHECKED lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index,

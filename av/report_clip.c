@@ -5,6 +5,7 @@
  */
 #include "align/tolerances.h"
 #include "av/png.h"
+#include "av/timeline.h"
 #include "kernels/file.h"
 #include "av/report_impl.h"
 
@@ -195,7 +196,7 @@ static void paint_map(const page *p, const lk_result_lag_map *m, int columns, in
             double v = 0;
             for (int64_t k = m->n_lags - (int64_t)(y + 1) * m->n_lags / rows; k < to; k++)
                 v = fmax(v, (double)m->values[w * m->n_lags + k]);
-            lk_report_colour(1, v / top, rgb + (y * columns + x) * 3);
+            lk_colour(1, v / top, rgb + (y * columns + x) * 3);
         }
     }
 }

@@ -42,9 +42,6 @@ typedef struct lk_report_media {
 LK_CHECKED lk_status lk_report_media_make(const char *dir, const char *stem, const char *clip,
                                           double duration_s, lk_report_media *media);
 
-/* Colour of x in [0, 1]: dark to light, same lightness order for every kind of colour vision. */
-void lk_report_colour(int map, double x, uint8_t rgb[3]);
-
 /* ---- the page of a clip (report_clip.c) ------------------------------------------------------ */
 
 LK_CHECKED lk_status lk_report_clip_page(const char *dir, const char *stem,

@@ -5,6 +5,7 @@
 #include "av/config.h"
 #include "av/crops.h"
 #include "av/joint_data.h"
+#include "av/joint_samples.h"
 #include "av/version.h"
 #include "kernels/file.h"
 #include "kernels/mem.h"
@@ -211,10 +212,12 @@ done:
     return st;
 }
 
-static lk_status hold_out(setup *s, const tokenizers *t, lk_joint_data **data,
+static lk_status hold_out(setup *s, const tokenizers *t, const lk_joint_sampling *sampling,
+                          lk_joint_data **data, lk_joint_samples **samples,
                           lk_joint_train_config *c)
 {
     lk_status st = LK_OK;
+    char *folder = NULL;
     int64_t n = 0;
     if (s->n_validation == 0)
         return LK_OK;
@@ -223,7 +226,13 @@ static lk_status hold_out(setup *s, const tokenizers *t, lk_joint_data **data,
     LK_REQUIRE(n <= 1 << 20, LK_E_ARG, "%lld clips held out are too many", (long long)n);
     c->n_held_out = (int)n;
     c->held_out_sizes = lk_joint_data_sizes(*data);
+    LK_TRY(LK_NEW_ARRAY(&folder, strlen(s->run->folder) + sizeof "/samples"));
+    sprintf(folder, "%s/samples", s->run->folder);
+    LK_TRY(lk_joint_samples_new(samples, *data, sampling, folder));
+    c->show = lk_joint_samples_show;
+    c->show_user = *samples;
 done:
+    lk_free(folder);
     return st;
 }
 
@@ -233,17 +242,20 @@ static lk_status train_joint(setup *s)
     lk_joint_config model;
     lk_joint_train_config c;
     tokenizers t;
+    lk_joint_sampling sampling;
     lk_joint_data *data = NULL, *held_out = NULL;
+    lk_joint_samples *samples = NULL;
     lk_joint *m = NULL;
     memset(&c, 0, sizeof c);
     LK_TRY(lk_config_texts(s->config, "validation", NULL, 0, &s->validation, &s->n_validation));
     LK_TRY(lk_config_options(s->config, "tokenizers", tokenizer_rows, &t));
     LK_TRY(lk_config_options(s->config, "model", lk_joint_options, &model));
     LK_TRY(lk_config_options(s->config, "train", lk_joint_train_options, &c));
+    LK_TRY(lk_config_options(s->config, "samples", lk_joint_sampling_options, &sampling));
     LK_TRY(keep_settings(s));
     lk_stop_on_signals();
     LK_TRY(open_joint_data(s, &t, s->data, s->n_data, "latents", &data));
-    LK_TRY(hold_out(s, &t, &held_out, &c));
+    LK_TRY(hold_out(s, &t, &sampling, &held_out, &samples, &c));
     if (model.video_channels == 0)
         model.video_channels = lk_joint_data_channels(data, LK_JOINT_VIDEO);
     if (model.audio_channels == 0)
@@ -270,6 +282,7 @@ static lk_status train_joint(setup *s)
     LK_TRY(lk_joint_train(&c, NULL));
 done:
     lk_joint_free(&m);
+    lk_joint_samples_free(&samples);
     lk_joint_data_close(&held_out);
     lk_joint_data_close(&data);
     return st;

@@ -8,6 +8,7 @@
  *
  *     tokenizers: {vae: FILE, codec: FILE, batch: 8}
  *     validation: [other.h5]           datasets that are not learnt from; none: no validation
+ *     samples: {steps: 30, ...}        rows of lk_joint_sampling_options, for pictures of samples
  *
  * The folder gets config.yaml, complete with defaults, and what train.h leaves.  Going on with a
  * run takes its config.yaml; other settings are refused.

@@ -1,0 +1,75 @@
+#!/bin/bash
+# joint_train.sh LOCKSTEP - what surrounds the training of the joint model: clips that are held out are measured and
+# sampled without a trace in the weights, and a run that goes on leaves the same pictures and numbers.
+set -u
+export OMP_WAIT_POLICY=PASSIVE
+lockstep=$(realpath "$1")
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+fail() {
+    echo "FAIL $*"
+    [ -s err ] && cat err
+    exit 1
+}
+# Do the tensors of two files agree to the bit?
+cat >same.py <<'PY'
+import json, struct, sys
+def tensors(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + n])
+    head.pop("__metadata__", None)
+    return {k: data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]] for k, v in head.items()}
+a, b = map(tensors, sys.argv[1:])
+sys.exit(a != b or len(a) < 10)
+PY
+$lockstep pack --world impacts --count 3 --seconds 0.6 --size 32x32 -o data.h5 2>err || fail "pack"
+$lockstep pack --world impacts --count 5 --seconds 0.9 --seed 9 --size 32x32 -o other.h5 2>err || fail "pack"
+$lockstep train codec data=data.h5 model.width=16 model.latent_width=16 model.linear=8 model.bands=3 \
+    model.encoder_blocks=1 model.decoder_blocks=1 model.latent_blocks=1 model.stages=2 model.entries=16 \
+    model.continuous=4 train.batch=2 train.latents=8 train.steps=1 train.adversarial_steps=0 -o codec 2>err ||
+    fail "train codec"
+$lockstep train vae data=data.h5 model.width1=8 model.width2=8 model.width3=8 model.encoder_blocks=1 \
+    model.decoder_blocks=1 train.height=32 train.width=32 train.frames=5 train.batch=1 train.steps=1 -o vae 2>err ||
+    fail "train vae"
+common="data=data.h5 tokenizers.vae=vae/checkpoints/step_00000001.safetensors tokenizers.codec=codec/codec.safetensors
+    tokenizers.batch=2 model.width=16 model.heads=2 model.blocks=2 model.text_blocks=1 train.save_every=2"
+looking="validation=[other.h5] train.validate_every=2 train.sample_every=2 samples.steps=2"
+last=checkpoints/step_00000004.safetensors
+
+$lockstep train joint $common train.steps=4 -o alone 2>err || fail "train alone"
+$lockstep train joint $common $looking train.steps=4 -o seen 2>err || fail "train with clips held out"
+python3 same.py alone/$last seen/$last || fail "looking on changes the weights"
+[ "$(grep -c '"valid_audio_flow_75_100":' seen/log.jsonl)" = 2 ] || fail "losses of clips held out"
+grep -aq valid_video_flow_0_25 seen/events.out.tfevents.lockstep || fail "losses for TensorBoard"
+python3 - seen/samples/given.png seen/samples/step_00000002.png seen/samples/step_00000004.png <<'PY' || fail "pictures"
+import struct, sys, zlib
+def pixels(path):
+    data = open(path, "rb").read()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    size = struct.unpack(">II", data[16:24])
+    at, body = 8, b""
+    while at < len(data):
+        n, kind = struct.unpack(">I4s", data[at:at + 8])
+        body += data[at + 8:at + 8 + n] if kind == b"IDAT" else b""
+        at += 12 + n
+    return size, zlib.decompress(body)
+(size, given), (_, first), (_, second) = map(pixels, sys.argv[1:])
+# Four rows of 80 pixels of frames, 8 of marks, 192 of sound, 10 between them.
+assert size == (1440, 4 * (80 + 8 + 192 + 10)), size
+assert len(given) == len(first) == (1 + 3 * 1440) * size[1]
+assert given != first and first != second
+PY
+
+cp -r seen again
+rm -f again/DONE again/$last again/samples/step_00000004.png again/validation0/000001.h5
+$lockstep train joint --resume -o again 2>err || fail "resume"
+cmp -s seen/$last again/$last || fail "the resumed run differs"
+cmp -s seen/samples/step_00000004.png again/samples/step_00000004.png || fail "its pictures differ"
+numbers() { sed 's/,"samples_per_s".*//' "$1/log.jsonl"; }
+[ "$(numbers seen)" = "$(numbers again)" ] || fail "its log differs"
+
+$lockstep train joint $common validation=[nowhere.h5] train.steps=1 -o never 2>err
+[ $? = 1 ] && grep -q nowhere.h5 err || fail "accepted a data set that is not there"
+echo OK
