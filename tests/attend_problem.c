@@ -134,8 +134,10 @@ int attend_wrong(const attend_problem *p, const attend_answer *ours, const atten
         double most, most_plain;
         const double d = attend_difference(ours, exact, i, &most);
         const double plain_d = attend_difference(plain, exact, i, &most_plain);
-        /* gradients are sums of products of rounded dS, which may cancel: one more rounding */
-        const double factor = i < ATTEND_DQ ? 2 : 3, rest = i < ATTEND_DQ ? 0x1p-9 : 0x1p-8;
+        /* Gradients are sums of products of rounded dS, which may cancel; those of slopes are sums
+         * over all pairs, and so few numbers that all of plain's may be right by luck. */
+        const double factor = i < ATTEND_DQ ? 2 : 3;
+        const double rest = i < ATTEND_DQ ? 0x1p-9 : i < ATTEND_DSLOPE ? 0x1p-8 : 0x1p-6;
         const double bar = p->dtype == LK_F32 ? 1e-5 * most : factor * plain_d + rest * most;
         if (d <= bar + 4e-6) /* gradients may be sums of nothing but rounding */
             continue;

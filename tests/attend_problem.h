@@ -4,7 +4,7 @@
  *   f32    largest error at most 1e-5 of the largest number
  *   bf16   error at most 2 times (gradients 3 times) that of the definition with every result
  *          rounded to bf16, plus half a rounding step (gradients a whole one: they are sums
- *          of products of rounded numbers, which may cancel)
+ *          of products of rounded numbers, which may cancel; those of slopes four)
  */
 #ifndef LK_TESTS_ATTEND_PROBLEM_H
 #define LK_TESTS_ATTEND_PROBLEM_H
