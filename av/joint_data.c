@@ -439,11 +439,13 @@ done:
     return st;
 }
 
-lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, lk_joint_clip *clips)
+lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
+                             lk_joint_clip *clips)
 {
     const lk_joint_data *d = data;
-    for (int b = 0; b < d->sizes.batch; b++) {
-        const uint64_t at = (uint64_t)index * (uint64_t)d->sizes.batch + (uint64_t)b;
+    (void)first;
+    for (int b = 0; b < n; b++) {
+        const uint64_t at = (uint64_t)index * (uint64_t)n + (uint64_t)b;
         clips[b] = d->clips[lk_rng_below(seed, UINT64_C(0x636c697073), at, (uint32_t)d->n)];
     }
     return LK_OK;

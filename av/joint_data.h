@@ -51,7 +51,7 @@ typedef struct lk_joint_source {
 lk_joint_source lk_joint_data_source(const lk_joint_data *d, int64_t i);
 
 /* A lk_joint_fill: clips drawn with equal chance. */
-LK_CHECKED lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index,
+LK_CHECKED lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
                                         lk_joint_clip *clips);
 
 #endif /* LK_JOINT_DATA_H */

@@ -34,6 +34,7 @@ typedef struct run {
     int n_micro, rank, n_processes;
     double seen[LK_TRAIN_MOST_WATCHES][LK_TRAIN_MOST_LOSSES]; /* by watches */
     int64_t step, samples, saved_step;
+    double loss;
     int64_t allocations, before; /* before this step, those of watches left out */
     char *checkpoints;           /* folder */
     lk_train_log log;
@@ -49,6 +50,10 @@ static lk_status check_config(const lk_train_config *c)
     LK_REQUIRE(c->n_steps >= 0 && c->n_micro >= 0 && c->log_every >= 0 && c->save_every >= 0 &&
                    c->keep >= 0 && c->batch_samples >= 0,
                LK_E_ARG, "the numbers of a training must not be negative");
+    for (int i = 0; i < c->n_phases; i++)
+        LK_REQUIRE(c->phases[i].from >= 0 && c->phases[i].until >= 0 &&
+                       c->phases[i].batch_samples >= 0,
+                   LK_E_ARG, "the steps and samples of a phase must not be negative");
     for (int i = 0; i < c->n_phases; i++)
         LK_REQUIRE(c->phases[i].n_losses >= 1 && c->phases[i].n_losses <= LK_TRAIN_MOST_LOSSES,
                    LK_E_ARG, "a phase has 1 to %d losses, not %d", LK_TRAIN_MOST_LOSSES,
@@ -141,7 +146,7 @@ static lk_status open_run(run *r)
     LK_TRY(lk_strdup(path.at, &r->checkpoints));
     for (int i = 0; i < c->n_phases; i++)
         LK_TRY(open_phase(r, &r->phases[i], &c->phases[i]));
-    r->phases[0].value[0] = NAN;
+    r->loss = NAN;
     LK_TRY(lk_make_folders(c->folder));
     LK_TRY(find_start(r));
     if (r->rank == 0)
@@ -193,6 +198,20 @@ done:
 }
 
 /* ---- one step ---- */
+
+static int takes_part(const lk_train_phase *p, int64_t step)
+{
+    return step >= p->from && (p->until == 0 || step < p->until);
+}
+
+static double rate_at(const lk_train_phase *p, int64_t step)
+{
+    const double rate = lk_schedule_rate(&p->schedule, step);
+    const int64_t since = step - p->from + 1;
+    return p->from > 0 && since < p->schedule.warmup
+               ? rate * (double)since / (double)p->schedule.warmup
+               : rate;
+}
 
 static lk_status run_batch(const run *r, const phase *p, int micro)
 {
@@ -284,7 +303,7 @@ static lk_status run_phase(run *r, phase *p)
     lk_status st = LK_OK;
     const int n = p->config->n_losses;
     const double share = 1.0 / ((double)r->n_micro * r->n_processes);
-    const double rate = lk_schedule_rate(&p->config->schedule, r->step);
+    const double rate = rate_at(p->config, r->step);
     double norm;
     int sound = 1;
     LK_TRY(agree(r, gradients(r, p)));
@@ -311,10 +330,20 @@ static lk_status one_step(run *r)
 {
     lk_status st = LK_OK;
     const lk_train_config *c = r->config;
-    for (int i = 0; i < c->n_phases; i++)
+    int64_t samples = -1;
+    for (int i = 0; i < c->n_phases; i++) {
+        const lk_train_phase *p = &c->phases[i];
+        if (!takes_part(p, r->step))
+            continue;
         LK_TRY(run_phase(r, &r->phases[i]));
+        if (samples < 0) {
+            samples = p->batch_samples > 0 ? p->batch_samples : c->batch_samples;
+            r->loss = r->phases[i].value[0];
+        }
+    }
+    LK_REQUIRE(samples >= 0, LK_E_ARG, "no phase takes part in step %lld", (long long)r->step + 1);
     r->step++;
-    r->samples += c->batch_samples * r->n_micro * r->n_processes;
+    r->samples += samples * r->n_micro * r->n_processes;
 done:
     return st;
 }
@@ -456,7 +485,8 @@ static lk_status tell(run *r)
     if (!due)
         return LK_OK;
     for (int i = 0; i < c->n_phases; i++)
-        for (int k = 0; k < c->phases[i].n_losses + 2; k++)
+        for (int k = 0; takes_part(&c->phases[i], r->step - 1) && k < c->phases[i].n_losses + 2;
+             k++)
             lk_train_log_number(&r->log, r->phases[i].name[k], r->phases[i].value[k]);
     for (int i = 0; i < c->n_watches; i++)
         for (int k = 0; looks(r, &c->watches[i]) && k < c->watches[i].n; k++)
@@ -509,7 +539,7 @@ lk_status lk_train(const lk_train_config *config, lk_train_result *result)
         *result = (lk_train_result){
             .step = r.step,
             .samples = r.samples,
-            .loss = r.phases[0].value[0],
+            .loss = r.loss,
             .allocations = r.allocations,
         };
     LK_TRY(st);

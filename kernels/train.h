@@ -1,7 +1,8 @@
 /* train.h - the training loop: batches, gradients, updates, log, checkpoints, clean stops.
  *
  * A training has one phase (a graph that ends in a loss, and the optimiser of the parameters it
- * trains) or several that take turns in every step, such as a discriminator and a generator.
+ * trains) or several that take turns in every step, such as a discriminator and a generator, or
+ * one after the other, such as stages that see more and more.
  *
  * The folder of a run afterwards:
  *     log.jsonl                     a line every log_every steps, and where a watch has numbers
@@ -47,8 +48,13 @@ typedef struct lk_train_batch {
 #define LK_TRAIN_MOST_WATCHES 4
 
 typedef struct lk_train_phase {
-    const char *name; /* stands before its numbers in the log, "d_"; NULL for nothing */
-    lk_graph *graph;  /* compiled, .accumulate = 1, lk_backward called */
+    /* It takes part in steps from <= step < until, counted from 0; until 0: to the end.  Phases
+     * that share no step may train the same parameters; one that begins later warms up again, to
+     * where its schedule is. */
+    int64_t from, until;
+    int64_t batch_samples; /* of its batches; 0: the configuration's */
+    const char *name;      /* stands before its numbers in the log, "d_"; NULL for nothing */
+    lk_graph *graph;       /* compiled, .accumulate = 1, lk_backward called */
     /* Write the inputs of a batch into the graph. */
     lk_status (*fill)(void *user, lk_graph *g, const lk_train_batch *b);
     void *user;
@@ -101,7 +107,8 @@ typedef struct lk_train_config {
 typedef struct lk_train_result {
     int64_t step;        /* finished steps, those before a resume included */
     int64_t samples;     /* seen by all processes in all steps */
-    double loss;         /* of the last step, first phase; NaN when no step was left to do */
+    double loss;         /* of the last step, first phase that took part; NaN when no step was left
+                            to do */
     int64_t allocations; /* made by steps after the first, without checkpoints and watches */
 } lk_train_result;
 

@@ -70,6 +70,20 @@ cmp -s seen/samples/step_00000004.png again/samples/step_00000004.png || fail "i
 numbers() { sed 's/,"samples_per_s".*//' "$1/log.jsonl"; }
 [ "$(numbers seen)" = "$(numbers again)" ] || fail "its log differs"
 
+# In stages, the last of them after a stop.
+stages="train.image_steps=2 train.video_steps=2 train.image_batch=4 train.steps=6 train.log_every=1 train.keep=0"
+$lockstep train joint $common $stages -o staged 2>err || fail "train in stages"
+[ "$(grep -c audio_flow staged/log.jsonl)" = 2 ] && grep -q '"samples":12,' staged/log.jsonl || fail "stages"
+cp -r staged stopped
+rm -f stopped/DONE stopped/checkpoints/step_0000000[246].safetensors
+cp staged/$last stopped/checkpoints
+$lockstep train joint --resume -o stopped 2>err || fail "resume stages"
+cmp -s staged/checkpoints/step_00000006.safetensors stopped/checkpoints/step_00000006.safetensors ||
+    fail "the resumed stages differ"
+$lockstep train joint $common train.image_steps=2 train.steps=1 -o never 2>err
+[ $? = 2 ] && grep -q image_steps err || fail "accepted more steps in stages than there are"
+
+rm -rf never
 $lockstep train joint $common validation=[nowhere.h5] train.steps=1 -o never 2>err
 [ $? = 1 ] && grep -q nowhere.h5 err || fail "accepted a data set that is not there"
 echo OK

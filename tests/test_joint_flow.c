@@ -237,11 +237,14 @@ static lk_joint_train_config config;
 static int64_t stop_at = -1;
 static int poison, mute;
 
-static lk_status fill(void *user, uint64_t seed, int64_t index, lk_joint_clip *clips)
+static lk_status fill(void *user, uint64_t seed, int64_t index, int n, int first,
+                      lk_joint_clip *clips)
 {
     static float bad[JOINT_TOY_AUDIO] = {NAN};
     (void)user;
     (void)seed;
+    (void)first;
+    assert_int_equal(n, 2);
     if (index == stop_at)
         return LK_FAIL(LK_E_IO, "the clips are gone");
     clips[0] = joint_toy_clip(0);

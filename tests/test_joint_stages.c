@@ -20,16 +20,29 @@ static char base[] = "/tmp/lk_joint_stages_XXXXXX";
 static char folder[64], path[192];
 static lk_joint_train_config config;
 static lk_joint_clip held_out[3];
-static int64_t stop_at;
+static int64_t stop_at, staged;
 
-static lk_status fill(void *user, uint64_t seed, int64_t index, lk_joint_clip *clips)
+static lk_status fill(void *user, uint64_t seed, int64_t index, int n, int first,
+                      lk_joint_clip *clips)
 {
+    static float bad[JOINT_TOY_VIDEO];
     (void)user;
     (void)seed;
     if (index == stop_at)
         return LK_FAIL(LK_E_IO, "the clips are gone");
-    clips[0] = joint_toy_clip(0);
-    clips[1] = joint_toy_clip(1);
+    for (int b = 0; b < n; b++) {
+        clips[b] = joint_toy_clip(b % 2);
+        if (index >= staged || !staged)
+            continue;
+        /* What a stage must not look at. */
+        assert_int_equal(first, index < 2);
+        assert_int_equal(n, index < 2 ? 5 : 2);
+        for (int i = 0; i < JOINT_TOY_VIDEO; i++)
+            bad[i] = i < JOINT_TOY_CELLS * 3 ? clips[b].video[i] : NAN;
+        clips[b].audio = bad + JOINT_TOY_CELLS * 3;
+        clips[b].video = first ? bad : clips[b].video;
+        clips[b].n_sounds = 3;
+    }
     return LK_OK;
 }
 
@@ -48,6 +61,7 @@ static void configure(lk_joint *m, int steps, const char *name)
     config.log_every = 4;
     config.hold_range = config.hold_first = 0.3;
     stop_at = -1;
+    staged = 0;
 }
 
 /* Three clips, two at a time: the last round has one. */
@@ -242,6 +256,109 @@ static void bad_clips_are_refused(void **state)
     lk_joint_free(&m);
 }
 
+/* ---- stages ---- */
+
+/* Two steps of pictures, three of clips without sound, the rest of both. */
+static void in_stages(lk_joint *m, int steps, const char *name)
+{
+    configure(m, steps, name);
+    config.image_steps = 2;
+    config.video_steps = 3;
+    config.image_batch = 5;
+    config.log_every = 1;
+    staged = 5;
+}
+
+static int logs(int step, const char *what)
+{
+    char line[4096], start[32];
+    int found = 0;
+    snprintf(path, sizeof path, "%s/log.jsonl", folder);
+    snprintf(start, sizeof start, "{\"step\":%d,", step);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        found += strncmp(line, start, strlen(start)) == 0 && strstr(line, what);
+    fclose(f);
+    return found;
+}
+
+static void stages_see_what_they_are_called(void **state)
+{
+    lk_joint *before = fresh(), *m = fresh();
+    lk_train_result r;
+    int same = 0, moved = 0;
+    (void)state;
+    in_stages(m, 5, "first");
+    CHECK_OK(lk_joint_train(&config, &r));
+    assert_int_equal(r.samples, 2 * 5 + 3 * 2);
+    assert_int_equal(r.allocations, 0);
+    for (int i = 0; i < lk_params_n(m->params); i++) {
+        const char *name = lk_params_name(m->params, i);
+        const lk_shape shape = lk_params_shape(m->params, i);
+        const int equal = memcmp(lk_params_data(before->params, i, LK_VALUE),
+                                 lk_params_data(m->params, i, LK_VALUE),
+                                 (size_t)lk_shape_count(&shape) * sizeof(float)) == 0;
+        if (!equal && (strstr(name, "audio") || strstr(name, "exchange")))
+            fail_msg("%s moved", name);
+        same += equal && strstr(name, "audio");
+        moved += !equal && strstr(name, "video");
+    }
+    assert_true(same > 20 && moved > 3);
+    in_stages(m, 7, "first");
+    config.resume = 1;
+    CHECK_OK(lk_joint_train(&config, &r)); /* goes on with the sound */
+    assert_int_equal(r.step, 7);
+    for (int step = 1; step <= 7; step++) {
+        assert_int_equal(logs(step, "\"video_flow\":"), 1);
+        assert_int_equal(logs(step, "\"audio_flow\":"), step > 5);
+    }
+    assert_int_equal(logs(2, "\"samples\":10,"), 1);
+    assert_int_equal(logs(7, "\"samples\":20,"), 1);
+    lk_joint_free(&before);
+    lk_joint_free(&m);
+}
+
+static void stages_resume_to_the_same_bits(void **state)
+{
+    lk_joint *whole = fresh();
+    (void)state;
+    in_stages(whole, 8, "staged");
+    CHECK_OK(lk_joint_train(&config, NULL));
+    for (int cut = 1; cut <= 6; cut++) {
+        lk_joint *m = NULL;
+        char name[32];
+        snprintf(name, sizeof name, "staged%d", cut);
+        for (int round = 0; round < 2; round++) {
+            lk_joint_free(&m);
+            m = fresh();
+            in_stages(m, 8, name);
+            config.save_every = 1;
+            config.resume = 1;
+            stop_at = round ? -1 : cut;
+            if (round)
+                CHECK_OK(lk_joint_train(&config, NULL));
+            else
+                CHECK_FAILS(lk_joint_train(&config, NULL), LK_E_IO);
+        }
+        same_weights(whole, m);
+        lk_joint_free(&m);
+    }
+    lk_joint_free(&whole);
+}
+
+static void stages_that_make_no_sense_are_refused(void **state)
+{
+    lk_joint *m = fresh();
+    (void)state;
+    in_stages(m, 4, "short");
+    CHECK_FAILS(lk_joint_train(&config, NULL), LK_E_ARG);
+    in_stages(m, 6, "blind");
+    config.sizes.latents = 0;
+    CHECK_FAILS(lk_joint_train(&config, NULL), LK_E_ARG);
+    lk_joint_free(&m);
+}
+
 /* ---- samples ---- */
 
 static int n_shown;
@@ -327,6 +444,9 @@ int main(void)
         cmocka_unit_test(losses_are_what_they_are_called),
         cmocka_unit_test(a_resumed_run_has_the_same_log),
         cmocka_unit_test(bad_clips_are_refused),
+        cmocka_unit_test(stages_see_what_they_are_called),
+        cmocka_unit_test(stages_resume_to_the_same_bits),
+        cmocka_unit_test(stages_that_make_no_sense_are_refused),
         cmocka_unit_test(samples_are_asked_for),
         cmocka_unit_test(failed_allocations_are_clean),
     };

@@ -40,10 +40,12 @@ static lk_joint_clip clip_of(room *r, int b, int at)
                            .events = &r->event[b]};
 }
 
-static lk_status fill(void *user, uint64_t seed, int64_t index, lk_joint_clip *clips)
+static lk_status fill(void *user, uint64_t seed, int64_t index, int n, int first,
+                      lk_joint_clip *clips)
 {
-    for (int b = 0; b < BATCH; b++)
-        clips[b] = clip_of(user, b, (int)lk_rng_below(seed, 77, (uint64_t)(index * BATCH + b), N));
+    (void)first;
+    for (int b = 0; b < n; b++)
+        clips[b] = clip_of(user, b, (int)lk_rng_below(seed, 77, (uint64_t)(index * n + b), N));
     return LK_OK;
 }
 

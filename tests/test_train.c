@@ -442,6 +442,45 @@ static void phases_take_turns(void **state)
     toy_close(&t);
 }
 
+/* One after the other on the same parameters, with equal settings, is one training with a rate that
+ * rises twice. */
+static void phases_follow_each_other(void **state)
+{
+    toy t;
+    lk_train_result r;
+    lk_train_phase phases[2];
+    size_t n;
+    (void)state;
+    CHECK_OK(toy_open(&t, 32));
+    lk_train_config c = toy_config(&t, folder, 9);
+    phases[0] = phases[1] = t.phase;
+    phases[0].until = phases[1].from = 4;
+    phases[1].name = "then_";
+    phases[1].batch_samples = 1000;
+    for (int i = 0; i < 2; i++)
+        phases[i].schedule = (lk_schedule){LK_SCHEDULE_CONSTANT, 0.01, 0.01, 2, 9, 0};
+    c.n_phases = 2;
+    c.phases = phases;
+    c.log_every = 1;
+    CHECK_OK(lk_train(&c, &r));
+    assert_int_equal(r.samples, 4 * 32 + 5 * 1000);
+    char *log = slurp(in_folder("log.jsonl"), &n);
+    int line = 0;
+    for (char *at = strtok(log, "\n"); at; at = strtok(NULL, "\n"), line++) {
+        const char *rate = strstr(at, "lr\":");
+        assert_int_equal(strstr(at, "then_loss") != NULL, line >= 4);
+        assert_non_null(rate);
+        CHECK_CLOSE(atof(rate + 4), line == 0 || line == 4 ? 0.005 : 0.01, 1e-9);
+    }
+    assert_int_equal(line, 9);
+    free(log);
+    phases[1].until = 9; /* and who takes the tenth step? */
+    c.n_steps = 10;
+    c.resume = 1;
+    CHECK_FAILS(lk_train(&c, NULL), LK_E_ARG);
+    toy_close(&t);
+}
+
 /* ---- what no optimiser trains ---- */
 
 static lk_status count_steps(void *user, lk_graph *g, int64_t step)
@@ -583,6 +622,7 @@ int main(void)
         IN_FOLDER(the_first_bad_value_is_named),
         IN_FOLDER(watches_look_and_tell),
         IN_FOLDER(phases_take_turns),
+        IN_FOLDER(phases_follow_each_other),
         IN_FOLDER(what_follows_by_itself_is_saved),
         IN_FOLDER(every_failure_is_clean),
     };

@@ -143,9 +143,11 @@ LK_CHECKED lk_status lk_joint_sample(lk_joint *m, const lk_joint_sizes *sizes,
 
 /* ---- training (train.c; the loss is in flow.c) ---- */
 
-/* Fill clips [sizes->batch], as a function of seed and index; what they point to stays until the
- * next call. */
-typedef lk_status (*lk_joint_fill)(void *user, uint64_t seed, int64_t index, lk_joint_clip *clips);
+/* Fill clips [n], as a function of seed, index and n; what they point to stays until the next call.
+ * first: nothing but each clip's first latent of the picture will be used, and it has to be one
+ * that tokenizers begin a clip with. */
+typedef lk_status (*lk_joint_fill)(void *user, uint64_t seed, int64_t index, int n, int first,
+                                   lk_joint_clip *clips);
 
 typedef struct lk_joint_train_config {
     lk_joint *model; /* borrowed, trained in place */
@@ -168,7 +170,10 @@ typedef struct lk_joint_train_config {
     void *show_user;
     /* From here on the rows of lk_joint_train_options. */
     int steps, micro;
-    const char *compute; /* "f32", "bf16" */
+    int image_steps, video_steps; /* of those, first ones that see single pictures with their
+                                     prompts, and then ones that see everything but the sound */
+    int image_batch;              /* pictures at once in the former */
+    const char *compute;          /* "f32", "bf16" */
     double rate, last_rate;
     int warmup;
     double decay, average, clip;

@@ -18,6 +18,9 @@
 const lk_option lk_joint_train_options[] = {
     LK_OPT_INT(O, steps, 20000, 1, 100000000, "steps of the training"),
     LK_OPT_INT(O, micro, 1, 1, 4096, "batches a step whose gradients are added"),
+    LK_OPT_INT(O, image_steps, 0, 0, 100000000, "of these, first ones with single pictures"),
+    LK_OPT_INT(O, video_steps, 0, 0, 100000000, "then ones without sound"),
+    LK_OPT_INT(O, image_batch, 32, 1, 4096, "pictures at once in image_steps"),
     LK_OPT_CHOICE(O, compute, "f32", "f32|bf16", "numbers that products are made of"),
     LK_OPT_DOUBLE(O, rate, 5e-4, 0, 1, "highest learning rate"),
     LK_OPT_DOUBLE(O, last_rate, 5e-5, 0, 1, "learning rate of the last step"),
@@ -40,10 +43,17 @@ const lk_option lk_joint_train_options[] = {
     LK_OPT_END};
 #undef O
 
+/* What steps see, from the last to the first: each has room and numbers of its own. */
+typedef enum stage_kind { BOTH, NO_SOUND, STILLS, STAGES } stage_kind;
+
+#define STAGE_SEED UINT64_C(0x9e3779b97f4a7c15) /* times the stage */
+
 typedef struct job {
     const lk_joint_train_config *c;
+    stage_kind stage;
     lk_joint_batch batch;
-    lk_joint_onlooker *onlooker;
+    const char *losses[LK_JOINT_LOSSES];
+    int n_losses;
 } job;
 
 static double draw(uint64_t seed, int64_t clip, int what)
@@ -113,19 +123,33 @@ done:
     return st;
 }
 
-static void mix_clips(job *j, const lk_train_batch *batch)
+/* Only what the stage sees. */
+static void cut_clip(stage_kind stage, lk_joint_clip *c)
+{
+    if (stage == BOTH)
+        return;
+    c->n_sounds = 0;
+    c->audio = NULL;
+    c->audio_held = NULL;
+    if (stage == STILLS) {
+        c->n_latents = c->n_latents > 0;
+        c->n_events = 0;
+    }
+}
+
+static void mix_clips(job *j, uint64_t seed, int64_t index)
 {
     const lk_joint_train_config *c = j->c;
     lk_joint_batch *to = &j->batch;
     for (int b = 0; b < to->sizes.batch; b++) {
-        const int64_t clip = batch->index * to->sizes.batch + b;
+        const int64_t clip = index * to->sizes.batch + b;
         uint8_t *held[2] = {lk_joint_batch_held(to, b, 0), lk_joint_batch_held(to, b, 1)};
         double level[2];
-        lk_joint_draw_levels(&c->model->config, batch->seed, clip, level);
-        draw_task(c, &to->clips[b], batch->seed, clip, held);
-        to->no_text[b] = draw(batch->seed, clip, 4) < c->no_text;
-        to->no_exchange[b] = draw(batch->seed, clip, 5) < c->no_exchange;
-        lk_joint_batch_mix(to, b, batch->seed, clip, level);
+        lk_joint_draw_levels(&c->model->config, seed, clip, level);
+        draw_task(c, &to->clips[b], seed, clip, held);
+        to->no_text[b] = draw(seed, clip, 4) < c->no_text;
+        to->no_exchange[b] = draw(seed, clip, 5) < c->no_exchange;
+        lk_joint_batch_mix(to, b, seed, clip, level);
     }
 }
 
@@ -135,13 +159,16 @@ static lk_status fill(void *user, lk_graph *g, const lk_train_batch *batch)
     job *j = user;
     const lk_joint_train_config *c = j->c;
     lk_joint_batch *to = &j->batch;
+    const uint64_t seed = batch->seed + STAGE_SEED * (uint64_t)j->stage;
     (void)g;
     memset(to->clips, 0, (size_t)to->sizes.batch * sizeof *to->clips);
-    LK_TRY(c->fill(c->user, batch->seed, batch->index, to->clips));
-    LK_TRY(lk_joint_check_clips(c->model, &to->sizes, to->clips));
-    for (int b = 0; b < to->sizes.batch; b++)
+    LK_TRY(c->fill(c->user, seed, batch->index, to->sizes.batch, j->stage == STILLS, to->clips));
+    for (int b = 0; b < to->sizes.batch; b++) {
+        cut_clip(j->stage, &to->clips[b]);
         LK_TRY(has_latents(&to->clips[b]));
-    mix_clips(j, batch);
+    }
+    LK_TRY(lk_joint_check_clips(c->model, &to->sizes, to->clips));
+    mix_clips(j, seed, batch->index);
     LK_TRY(lk_joint_batch_write(to, (uint64_t)batch->index));
 done:
     return st;
@@ -153,6 +180,65 @@ static int trains(const char *name, const lk_shape *shape)
 {
     (void)shape;
     return strncmp(name, "scale.", 6) != 0;
+}
+
+/* What sound is made with, or heard with, rests while there is none. */
+static int trains_without_sound(const char *name, const lk_shape *shape)
+{
+    return trains(name, shape) && !strstr(name, "audio") && !strstr(name, "exchange") &&
+           !strstr(name, "meet");
+}
+
+static lk_joint_sizes sizes_of(const lk_joint_train_config *c, stage_kind stage)
+{
+    lk_joint_sizes z = c->sizes;
+    if (stage != BOTH)
+        z.sounds = 0;
+    if (stage == STILLS) {
+        z.batch = c->image_batch;
+        z.latents = z.latents > 0;
+        z.events = z.event_texts = 0;
+    }
+    return z;
+}
+
+/* The steps [from, until) of a stage; none where they are equal. */
+static void steps_of(const lk_joint_train_config *c, stage_kind stage, int64_t *from,
+                     int64_t *until)
+{
+    const int64_t ends[] = {0, c->image_steps, (int64_t)c->image_steps + c->video_steps, c->steps};
+    *from = ends[BOTH + 2 - stage];
+    *until = ends[BOTH + 3 - stage];
+}
+
+static lk_status open_stage(job *j, stage_kind stage, lk_train_phase *phase)
+{
+    lk_status st = LK_OK;
+    const lk_joint_train_config *c = j->c;
+    const lk_joint_sizes z = sizes_of(c, stage);
+    j->stage = stage;
+    LK_TRY(lk_joint_batch_open(&j->batch, c->model, &z, c->compute, 1, (uint64_t)c->seed));
+    j->losses[j->n_losses++] = lk_joint_loss_names[0];
+    for (int s = 0; s < 2; s++)
+        if (lk_joint_tokens(&z, s))
+            j->losses[j->n_losses++] = lk_joint_loss_names[1 + s];
+    *phase = (lk_train_phase){
+        .batch_samples = z.batch,
+        .graph = j->batch.graph,
+        .fill = fill,
+        .user = j,
+        .n_losses = j->n_losses,
+        .losses = j->losses,
+        .optim = {.beta1 = 0.9,
+                  .beta2 = 0.99,
+                  .decay = c->decay,
+                  .average = c->average,
+                  .trains = stage == BOTH ? trains : trains_without_sound},
+        .schedule = {LK_SCHEDULE_COSINE, c->rate, c->last_rate, c->warmup, c->steps, 0},
+        .clip = c->clip};
+    steps_of(c, stage, &phase->from, &phase->until);
+done:
+    return st;
 }
 
 /* The two configurations as one text each, then the caller's. */
@@ -171,43 +257,24 @@ done:
     return st;
 }
 
-static lk_status run(job *j, lk_train_result *result)
+static lk_status run(const lk_joint_train_config *c, int n_phases, lk_train_phase *phases,
+                     lk_joint_onlooker *onlooker, lk_train_result *result)
 {
     lk_status st = LK_OK;
-    const lk_joint_train_config *c = j->c;
     lk_text lines[2] = {{0}, {0}};
     lk_safetensors_text *texts = NULL;
-    const char *losses[LK_JOINT_LOSSES] = {lk_joint_loss_names[0]};
     lk_train_watch watches[2];
-    int n = 1;
-    const int n_watches = j->onlooker ? lk_joint_watches(j->onlooker, watches) : 0;
-    for (int s = 0; s < 2; s++)
-        if (lk_joint_tokens(&c->sizes, s))
-            losses[n++] = lk_joint_loss_names[1 + s];
-    lk_train_phase phase = {
-        .graph = j->batch.graph,
-        .fill = fill,
-        .user = j,
-        .n_losses = n,
-        .losses = losses,
-        .optim = {.beta1 = 0.9,
-                  .beta2 = 0.99,
-                  .decay = c->decay,
-                  .average = c->average,
-                  .trains = trains},
-        .schedule = {LK_SCHEDULE_COSINE, c->rate, c->last_rate, c->warmup, c->steps, 0},
-        .clip = c->clip};
+    const int n_watches = onlooker ? lk_joint_watches(onlooker, watches) : 0;
     LK_TRY(make_texts(c, lines, &texts));
     LK_TRY(lk_train(&(lk_train_config){.folder = c->folder,
                                        .params = c->model->params,
-                                       .n_phases = 1,
-                                       .phases = &phase,
+                                       .n_phases = n_phases,
+                                       .phases = phases,
                                        .n_watches = n_watches,
                                        .watches = watches,
                                        .seed = (uint64_t)c->seed,
                                        .n_steps = c->steps,
                                        .n_micro = c->micro,
-                                       .batch_samples = c->sizes.batch,
                                        .log_every = c->log_every,
                                        .save_every = c->save_every,
                                        .keep = c->keep,
@@ -224,20 +291,46 @@ done:
     return st;
 }
 
+static lk_status check_config(const lk_joint_train_config *c)
+{
+    lk_status st = LK_OK;
+    LK_REQUIRE(c->model && c->fill && c->folder, LK_E_ARG,
+               "a training needs a model, a folder and clips");
+    LK_REQUIRE((int64_t)c->image_steps + c->video_steps <= c->steps, LK_E_ARG,
+               "image_steps and video_steps are %lld of %d steps",
+               (long long)c->image_steps + c->video_steps, c->steps);
+    LK_REQUIRE(c->image_steps + c->video_steps == 0 || c->sizes.latents > 0, LK_E_ARG,
+               "image_steps and video_steps need clips with pictures");
+    for (int i = 0; i < c->n_held_out; i++)
+        LK_TRY(has_latents(&c->held_out[i]));
+done:
+    return st;
+}
+
 lk_status lk_joint_train(const lk_joint_train_config *c, lk_train_result *result)
 {
     lk_status st = LK_OK;
-    job j = {.c = c};
-    LK_REQUIRE(c->model && c->fill && c->folder, LK_E_ARG,
-               "a training needs a model, a folder and clips");
-    for (int i = 0; i < c->n_held_out; i++)
-        LK_TRY(has_latents(&c->held_out[i]));
-    LK_TRY(lk_joint_batch_open(&j.batch, c->model, &c->sizes, c->compute, 1, (uint64_t)c->seed));
+    job jobs[STAGES];
+    lk_train_phase phases[STAGES];
+    lk_joint_onlooker *onlooker = NULL;
+    int n = 0;
+    memset(jobs, 0, sizeof jobs);
+    LK_TRY(check_config(c));
+    for (int stage = STAGES - 1; stage >= BOTH; stage--) {
+        int64_t from, until;
+        steps_of(c, (stage_kind)stage, &from, &until);
+        if (from == until)
+            continue;
+        jobs[n].c = c;
+        LK_TRY(open_stage(&jobs[n], (stage_kind)stage, &phases[n]));
+        n++;
+    }
     if (c->n_held_out > 0 || c->show)
-        LK_TRY(lk_joint_onlooker_new(&j.onlooker, c));
-    LK_TRY(run(&j, result));
+        LK_TRY(lk_joint_onlooker_new(&onlooker, c));
+    LK_TRY(run(c, n, phases, onlooker, result));
 done:
-    lk_joint_onlooker_free(&j.onlooker);
-    lk_joint_batch_clear(&j.batch);
+    lk_joint_onlooker_free(&onlooker);
+    for (int i = 0; i < STAGES; i++)
+        lk_joint_batch_clear(&jobs[i].batch);
     return st;
 }
