@@ -3,6 +3,7 @@
 
 #include "av/latents.h"
 #include "av/media.h"
+#include "av/sound_in.h"
 #include "av/tokenize_impl.h"
 #include "kernels/hash.h"
 #include "kernels/mem.h"
@@ -132,8 +133,12 @@ typedef struct decoder {
     lk_vae_decoder *video;
     lk_codec_decoder *audio;
     lk_writer *writer;
+    lk_media *pictures_of, *sound_of; /* what is written as it is */
+    lk_picture_fitter *fitter;
+    lk_sound_in *sound_in;
     lk_tokenize_counts count;
     float *latent, *numbers, *samples, *planes;
+    size_t plane_room;
     uint16_t *tokens;
     uint8_t *rgb;
 } decoder;
@@ -164,6 +169,9 @@ static lk_status start_video(decoder *d)
                v->rows, v->columns, v->channels, v->width, v->height);
     LK_TRY(LK_NEW_ARRAY(&d->latent, (size_t)v->rows * (size_t)v->columns * (size_t)v->channels));
     LK_TRY(LK_NEW_ARRAY(&d->rgb, (size_t)v->width * (size_t)v->height * 3));
+    if (d->o->pictures_of)
+        LK_TRY(lk_media_open(&d->pictures_of, d->o->pictures_of,
+                             &(lk_media_options){.no_audio = true, .want_rgb = true}));
 done:
     return st;
 }
@@ -186,7 +194,10 @@ static lk_status start_audio(decoder *d)
     LK_TRY(LK_NEW_ARRAY(&d->tokens, a->stages + 1));
     LK_TRY(LK_NEW_ARRAY(&d->numbers, a->continuous + 1));
     LK_TRY(LK_NEW_ARRAY(&d->samples, period * (size_t)c->channels));
-    LK_TRY(LK_NEW_ARRAY(&d->planes, period * (size_t)c->channels));
+    if (d->o->sound_of) {
+        LK_TRY(lk_media_open(&d->sound_of, d->o->sound_of, &(lk_media_options){.no_video = true}));
+        LK_TRY(lk_sound_in_new(&d->sound_in, c->rate_hz, c->channels));
+    }
 done:
     return st;
 }
@@ -234,21 +245,42 @@ done:
     return st;
 }
 
+static lk_status write_frame(decoder *d, lk_span span)
+{
+    const lk_frame_view view = {.span = span,
+                                .index = d->count.n_frames++,
+                                .width = d->video_facts.width,
+                                .height = d->video_facts.height,
+                                .sar = {1, 1},
+                                .rgb = d->rgb,
+                                .rgb_stride = (ptrdiff_t)d->video_facts.width * 3};
+    return lk_writer_frame(d->writer, &view);
+}
+
 static lk_status pull_frames(decoder *d)
 {
     lk_status st = LK_OK;
     for (int got = 1; got;) {
-        lk_frame_view view = {.index = d->count.n_frames,
-                              .width = d->video_facts.width,
-                              .height = d->video_facts.height,
-                              .sar = {1, 1},
-                              .rgb = d->rgb,
-                              .rgb_stride = (ptrdiff_t)d->video_facts.width * 3};
-        LK_TRY(lk_vae_decoder_pull_u8(d->video, d->rgb, &view.span, &got));
-        if (!got)
-            break;
-        LK_TRY(lk_writer_frame(d->writer, &view));
-        d->count.n_frames++;
+        lk_span span;
+        LK_TRY(lk_vae_decoder_pull_u8(d->video, d->rgb, &span, &got));
+        if (got)
+            LK_TRY(write_frame(d, span));
+    }
+done:
+    return st;
+}
+
+static lk_status copy_frames(decoder *d, const lk_vae_stamp *stamp)
+{
+    lk_status st = LK_OK;
+    for (int i = 0; i < stamp->n_frames; i++) {
+        lk_media_item item;
+        LK_TRY(lk_media_next(d->pictures_of, &item));
+        LK_REQUIRE(item.kind == LK_MEDIA_FRAME, LK_E_FORMAT, "'%s' has fewer pictures than '%s'",
+                   d->o->pictures_of, d->in);
+        LK_TRY(lk_picture_fit(&d->fitter, &item.frame, d->video_facts.width, d->video_facts.height,
+                              d->rgb));
+        LK_TRY(write_frame(d, stamp->frame[i]));
     }
 done:
     return st;
@@ -262,28 +294,31 @@ static lk_status decode_picture(decoder *d, lk_flick *reached)
     LK_TRY(lk_latents_read_video(d->latents, d->count.n_video_latents, d->latent, times));
     LK_REQUIRE(lk_stamp_from_times(times, &stamp), LK_E_FORMAT, "'%s': a latent has no times",
                d->in);
-    LK_TRY(lk_vae_decoder_push(d->video, d->latent, &stamp));
-    LK_TRY(pull_frames(d));
+    if (d->pictures_of) {
+        LK_TRY(copy_frames(d, &stamp));
+    } else {
+        LK_TRY(lk_vae_decoder_push(d->video, d->latent, &stamp));
+        LK_TRY(pull_frames(d));
+    }
     d->count.n_video_latents++;
     *reached = stamp.span.end;
 done:
     return st;
 }
 
-/* All samples that are ready, planar. */
-static lk_status write_samples(decoder *d)
+/* n samples, interleaved; the writer wants planes. */
+static lk_status write_samples(decoder *d, const float *samples, int64_t n)
 {
     lk_status st = LK_OK;
     const lk_latents_audio *a = &d->audio_facts;
-    const int64_t n = lk_codec_decoder_ready(d->audio);
-    const float *channel[2] = {d->planes, d->planes + n};
     if (n == 0)
         goto done;
-    LK_TRY(lk_codec_decoder_pull(d->audio, n, d->samples));
+    LK_TRY(LK_GROW(&d->planes, &d->plane_room, (size_t)(n * a->channels)));
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; k < a->channels; k++)
-            d->planes[k * n + i] = d->samples[i * a->channels + k];
+            d->planes[k * n + i] = samples[i * a->channels + k];
     }
+    const float *channel[2] = {d->planes, d->planes + n};
     const lk_pcm_view view = {
         .span = {a->start + lk_flick_from_samples(d->count.n_samples, a->rate_hz),
                  a->start + lk_flick_from_samples(d->count.n_samples + n, a->rate_hz)},
@@ -297,18 +332,57 @@ done:
     return st;
 }
 
+static lk_status pull_samples(decoder *d)
+{
+    lk_status st = LK_OK;
+    const int64_t n = lk_codec_decoder_ready(d->audio);
+    if (n > 0)
+        LK_TRY(lk_codec_decoder_pull(d->audio, n, d->samples));
+    LK_TRY(write_samples(d, d->samples, n));
+done:
+    return st;
+}
+
+/* Up to the end of the latents so far; a file has a little more at hand than was asked for. */
+static lk_status copy_samples(decoder *d)
+{
+    lk_status st = LK_OK;
+    const int64_t most = d->audio_facts.n_samples;
+    const int64_t due = d->count.n_audio_latents * lk_codec_period(lk_codec_get_config(d->codec));
+    while (d->count.n_samples < (due < most ? due : most)) {
+        lk_media_item item;
+        const float *samples = NULL;
+        int64_t n = 0;
+        LK_TRY(lk_media_next(d->sound_of, &item));
+        if (item.kind == LK_MEDIA_PCM)
+            LK_TRY(lk_sound_in_push(d->sound_in, &item.pcm, &samples, &n));
+        else
+            LK_TRY(lk_sound_in_flush(d->sound_in, &samples, &n));
+        LK_TRY(write_samples(d, samples,
+                             n < most - d->count.n_samples ? n : most - d->count.n_samples));
+        LK_REQUIRE(item.kind == LK_MEDIA_PCM || d->count.n_samples == most, LK_E_FORMAT,
+                   "'%s' has less sound than '%s'", d->o->sound_of, d->in);
+    }
+done:
+    return st;
+}
+
 static lk_status decode_sound(decoder *d, lk_flick *reached)
 {
     lk_status st = LK_OK;
     const lk_latents_audio *a = &d->audio_facts;
     const int64_t i = d->count.n_audio_latents++;
-    LK_TRY(lk_latents_read_audio(d->latents, i, 1, a->stages ? d->tokens : NULL,
-                                 a->continuous ? d->numbers : NULL));
-    LK_TRY(lk_codec_decoder_push(d->audio, a->stages ? d->tokens : NULL,
-                                 a->continuous ? d->numbers : NULL, 1));
-    if (d->count.n_audio_latents == lk_latents_n_audio(d->latents))
-        LK_TRY(lk_codec_decoder_end(d->audio, a->n_samples));
-    LK_TRY(write_samples(d));
+    if (d->sound_of) {
+        LK_TRY(copy_samples(d));
+    } else {
+        LK_TRY(lk_latents_read_audio(d->latents, i, 1, a->stages ? d->tokens : NULL,
+                                     a->continuous ? d->numbers : NULL));
+        LK_TRY(lk_codec_decoder_push(d->audio, a->stages ? d->tokens : NULL,
+                                     a->continuous ? d->numbers : NULL, 1));
+        if (d->count.n_audio_latents == lk_latents_n_audio(d->latents))
+            LK_TRY(lk_codec_decoder_end(d->audio, a->n_samples));
+        LK_TRY(pull_samples(d));
+    }
     *reached = a->start + lk_flick_from_samples(d->count.n_samples, a->rate_hz);
 done:
     return st;
@@ -365,6 +439,10 @@ done:
     lk_vae_free(&d.vae);
     lk_codec_free(&d.codec);
     lk_latents_close(&d.latents);
+    lk_media_close(&d.pictures_of);
+    lk_media_close(&d.sound_of);
+    lk_picture_fitter_free(&d.fitter);
+    lk_sound_in_free(&d.sound_in);
     lk_free(d.latent);
     lk_free(d.numbers);
     lk_free(d.samples);

@@ -20,7 +20,10 @@ typedef struct lk_tokenize_options {
     int stages;                  /* decode: tokens of a latent to use; 0: all */
     lk_dtype compute;            /* of pictures: LK_F32 or LK_BF16 */
     const char *vcodec, *acodec; /* decode: as in lk_writer_options */
-    const volatile int *stop;    /* may be NULL */
+    /* decode: the media file that the latents were made of, where its frames, fitted into the size,
+     * or its samples, at the codec's rate, are to be written instead of the latents'; or NULL */
+    const char *pictures_of, *sound_of;
+    const volatile int *stop;                   /* may be NULL */
     void (*progress)(void *user, double share); /* may be NULL */
     void *user;
 } lk_tokenize_options;

@@ -6,9 +6,12 @@
 
 #include <string.h>
 
+#define WINDOW_S 2.56
+
 typedef struct settings {
-    const char *model, *vae, *codec, *prompt, *script, *audio, *video, *fps, *size, *out, *solver;
-    double seconds, text, exchange;
+    const char *model, *vae, *codec, *prompt, *script, *image, *audio, *video, *extend, *retake,
+        *only, *fps, *size, *latents, *out, *solver;
+    double from, to, seconds, window, context, text, exchange;
     int seed, steps;
 } settings;
 
@@ -18,9 +21,19 @@ static const lk_option rows[] = {
     LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec"),
     LK_OPT_TEXT(settings, prompt, NULL, "what shall be seen and heard"),
     LK_OPT_TEXT(settings, script, NULL, "file with timed events, '0.50 s bounce metal' a line"),
+    LK_OPT_TEXT(settings, image, NULL, "picture, or clip, whose first frame the clip begins with"),
     LK_OPT_TEXT(settings, audio, NULL, "file whose sound is given; a picture is made for it"),
     LK_OPT_TEXT(settings, video, NULL, "file whose picture is given; a sound is made for it"),
+    LK_OPT_TEXT(settings, extend, NULL, "clip that is made longer, to --seconds in all"),
+    LK_OPT_TEXT(settings, retake, NULL, "clip of which --from .. --to is made again"),
+    LK_OPT_DOUBLE(settings, from, 0, 0, 36000, "of a retake: seconds on the clip's clock"),
+    LK_OPT_DOUBLE(settings, to, 0, 0, 36000, "of a retake; 0: the end"),
+    LK_OPT_CHOICE(settings, only, "both", "both|audio|video", "of a retake: what is made again"),
     LK_OPT_DOUBLE(settings, seconds, 2.56, 0.04, 600, "length of the clip"),
+    LK_OPT_DOUBLE(settings, window, 0, 0, 600,
+                  "seconds made at once; 0: all, or 2.56 for --extend"),
+    LK_OPT_DOUBLE(settings, context, 0, 0, 600,
+                  "seconds a window takes over from what is there; 0: half of it"),
     LK_OPT_TEXT(settings, fps, "25", "frames per second, like 25, 29.97 or 30000/1001"),
     LK_OPT_TEXT(settings, size, "64x64", "of the picture"),
     LK_OPT_INT(settings, seed, 1, 0, 2147483647, "of the noise"),
@@ -28,6 +41,7 @@ static const lk_option rows[] = {
     LK_OPT_INT(settings, steps, 30, 1, 10000, "from noise to the clip"),
     LK_OPT_DOUBLE(settings, text, 1, 0, 100, "guidance by prompt and script, 1: none"),
     LK_OPT_DOUBLE(settings, exchange, 1, 0, 100, "guidance by the other stream, 1: none"),
+    LK_OPT_TEXT(settings, latents, NULL, "keep the latents in this HDF5 file, as 'encode' does"),
     LK_OPT_TEXT(settings, out, "out.mp4", "media file; its settings go beside it, as .json"),
     LK_OPT_END};
 
@@ -39,9 +53,20 @@ static lk_status run(const settings *s)
                              .codec = s->codec,
                              .prompt = s->prompt,
                              .script = s->script,
+                             .image = s->image,
                              .audio = s->audio,
                              .video = s->video,
+                             .extend = s->extend,
+                             .retake = s->retake,
+                             .from = s->from,
+                             .to = s->to,
+                             .only = s->only,
                              .seconds = s->seconds,
+                             .window = s->window > 0 ? s->window
+                                       : s->extend   ? WINDOW_S
+                                                     : 0,
+                             .context = s->context,
+                             .latents = s->latents,
                              .out = s->out,
                              .stop = lk_stop_flag()};
     lk_option_defaults(lk_joint_sampling_options, &o.sampling);
@@ -62,10 +87,18 @@ int lk_cmd_generate(int argc, char **argv)
     static const lk_cli_spec spec = {
         "generate",
         "",
-        "Makes a clip whose sound and picture were made together, from a prompt, a script or both.",
+        "Makes a clip whose sound and picture were made together, from a prompt, a script or both, "
+        "and from what is given of it: a first picture, the sound, the picture, a clip to go on "
+        "from, "
+        "or a clip of which a part is made again.",
         rows,
-        "  lockstep generate --model joint.safetensors --vae vae.safetensors \\\n"
-        "      --codec codec.safetensors --prompt 'a ball on metal' --seconds 2.56 -o out.mp4",
+        "  M='--model joint.safetensors --vae vae.safetensors --codec codec.safetensors'\n"
+        "  lockstep generate $M --prompt 'a ball on metal' --seconds 2.56 -o out.mp4\n"
+        "  lockstep generate $M --image first.png --script script.txt\n"
+        "  lockstep generate $M --video silent.mp4\n"
+        "  lockstep generate $M --audio speech.wav\n"
+        "  lockstep generate $M --extend out.mp4 --seconds 10 -o longer.mp4\n"
+        "  lockstep generate $M --retake out.mp4 --from 0.8 --to 1.6 --only audio -o again.mp4",
         NULL};
     settings s;
     lk_args args;

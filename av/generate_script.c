@@ -1,0 +1,98 @@
+/* generate_script.c - timed events out of a text; see generate.h. */
+#include "av/generate_impl.h"
+
+#include "kernels/mem.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCRIPT_BYTES = 1 << 20 };
+
+static int earlier(const void *a, const void *b)
+{
+    const lk_joint_event *x = a, *y = b;
+    if (x->span.start != y->span.start)
+        return x->span.start < y->span.start ? -1 : 1;
+    return (x->span.end > y->span.end) - (x->span.end < y->span.end);
+}
+
+/* "FROM[-TO] s TEXT" */
+static int parse_line(char *line, lk_joint_event *e)
+{
+    char *at = NULL;
+    double from = strtod(line, &at), to = from;
+    if (at == line)
+        return 0;
+    if (*at == '-') {
+        line = at + 1;
+        to = strtod(line, &at);
+        if (at == line)
+            return 0;
+    }
+    at += strspn(at, " \t");
+    if (*at != 's' || (at[1] != ' ' && at[1] != '\t'))
+        return 0;
+    at += 1 + strspn(at + 1, " \t");
+    *e = (lk_joint_event){{lk_flick_from_s(from), lk_flick_from_s(to)}, at};
+    return *at != '\0' && isfinite(from) && isfinite(to) && from >= 0 && to >= from;
+}
+
+lk_status lk_script_parse(const char *text, const char *name, lk_flick end, lk_joint_event **events,
+                          int *n_events, char **texts)
+{
+    lk_status st = LK_OK;
+    size_t capacity = 0;
+    int line_number = 0;
+    *n_events = 0;
+    *events = NULL;
+    LK_TRY(lk_strdup(text, texts));
+    for (char *line = *texts, *next; line; line = next) {
+        lk_joint_event e;
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        line_number++;
+        line += strspn(line, " \t");
+        line[strcspn(line, "\r")] = '\0';
+        if (*line == '\0' || *line == '#')
+            continue;
+        LK_REQUIRE(parse_line(line, &e), LK_E_FORMAT,
+                   "%s, line %d: say '0.50 s bounce metal' or '1.20-1.62 s say ba'", name,
+                   line_number);
+        LK_REQUIRE(e.span.end < end, LK_E_ARG,
+                   "%s, line %d: the event at %g s is outside the clip of %g s", name, line_number,
+                   lk_flick_to_s(e.span.start), lk_flick_to_s(end));
+        LK_TRY(LK_GROW(events, &capacity, *n_events + 1));
+        (*events)[(*n_events)++] = e;
+    }
+    if (*n_events)
+        qsort(*events, (size_t)*n_events, sizeof **events, earlier);
+done:
+    if (st != LK_OK) {
+        lk_free(*events);
+        lk_free(*texts);
+        *events = NULL;
+        *texts = NULL;
+    }
+    return st;
+}
+
+lk_status lk_script_read(const char *path, char **text)
+{
+    lk_status st = LK_OK;
+    FILE *f = fopen(path, "rb");
+    size_t n;
+    LK_REQUIRE(f, LK_E_IO, "cannot read '%s': %s", path, strerror(errno));
+    LK_TRY(LK_NEW_ARRAY(text, SCRIPT_BYTES + 1));
+    n = fread(*text, 1, SCRIPT_BYTES + 1, f);
+    LK_REQUIRE(!ferror(f) && n <= SCRIPT_BYTES, LK_E_FORMAT, "'%s' is no script: it is too long",
+               path);
+    (*text)[n] = '\0';
+done:
+    if (f)
+        fclose(f);
+    return st;
+}
