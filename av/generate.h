@@ -25,7 +25,9 @@
 typedef struct lk_generate_options {
     const char *model, *vae, *codec; /* files with weights */
     const char *prompt, *script;     /* text, and a file; either may be NULL */
-    /* What is given, media files or NULL; one of the last four, and image with audio or alone. */
+    /* What is given, media files or NULL; one of the last four, and image with audio or alone.  The
+     * last four may be latents instead that lk_generate or lk_encode wrote for these tokenizers
+     * and this size, in a file that ends in .h5. */
     const char *image;  /* its first frame is the clip's */
     const char *audio;  /* its sound; a picture is made for it, as long as it is */
     const char *video;  /* its picture; a sound is made for it */

@@ -85,10 +85,17 @@ static lk_status take_pictures(const lk_making *m, lk_latents *l, lk_given *g)
         int64_t time[LK_LATENTS_TIMES];
         lk_vae_stamp stamp;
         LK_TRY(lk_latents_read_video(l, i, g->video + i * cells, time));
-        LK_REQUIRE(lk_stamp_from_times(time, &stamp), LK_E_INTERNAL, "a latent has no times");
+        LK_REQUIRE(lk_stamp_from_times(time, &stamp), LK_E_FORMAT, "'%s': latent %lld has no times",
+                   clip_of(m->o), (long long)i);
         for (int k = 0; k < stamp.n_frames; k++)
             g->frames[g->n_frames++] = stamp.frame[k];
     }
+    LK_REQUIRE(lk_vae_n_latents(lk_vae_get_shape(m->vae).time, g->n_frames) == g->n_latents,
+               LK_E_FORMAT, "'%s': %lld frames do not make %lld latents", clip_of(m->o),
+               (long long)g->n_frames, (long long)g->n_latents);
+    for (int64_t i = 1; i < g->n_frames; i++)
+        LK_REQUIRE(g->frames[i].start > g->frames[i - 1].start, LK_E_FORMAT,
+                   "'%s': frame %lld is not behind the one before it", clip_of(m->o), (long long)i);
 done:
     return st;
 }
@@ -106,17 +113,53 @@ done:
     return st;
 }
 
+/* Latents that were kept go on as they are, without a way through pictures and samples. */
+static int is_kept(const char *path)
+{
+    const size_t n = path ? strlen(path) : 0;
+    return n > 3 && strcmp(path + n - 3, ".h5") == 0;
+}
+
+static lk_status check_kept(const lk_making *m, const char *path, const lk_latents *l)
+{
+    lk_status st = LK_OK;
+    const lk_generate_options *o = m->o;
+    const lk_codec_config *c = lk_codec_get_config(m->codec);
+    const lk_latents_video v = lk_latents_get_video(l);
+    const lk_latents_audio a = lk_latents_get_audio(l);
+    LK_REQUIRE(o->audio || lk_latents_n_video(l) == 0 ||
+                   (v.tokenizer == m->checksum[1] && v.width == o->width && v.height == o->height),
+               LK_E_ARG, "'%s' has pictures of %dx%d, or they were not made by '%s' for %dx%d",
+               path, v.width, v.height, o->vae, o->width, o->height);
+    LK_REQUIRE(o->video || lk_latents_n_audio(l) == 0 ||
+                   (a.tokenizer == m->checksum[2] && a.mode == LK_CODEC_CONTINUOUS),
+               LK_E_ARG, "the sound of '%s' was not made by '%s' with --mode continuous", path,
+               o->codec);
+    LK_REQUIRE((o->audio || lk_latents_n_video(l) == 0 ||
+                (int64_t)v.rows * v.columns * v.channels == lk_making_cells(m)) &&
+                   (o->video || lk_latents_n_audio(l) == 0 ||
+                    (a.continuous == c->continuous && a.n_samples > 0 &&
+                     lk_codec_latents(c, a.n_samples) == lk_latents_n_audio(l))),
+               LK_E_FORMAT, "'%s' is damaged: its latents are not of the size that it says", path);
+done:
+    return st;
+}
+
 static lk_status read_clip(lk_making *m, const char *path)
 {
     lk_status st = LK_OK;
     const int picture = !m->o->audio, sound = !m->o->video;
     lk_latents *l = NULL;
-    LK_TRY(look_at(path, picture, sound));
-    LK_TRY(encode(m, path, picture, sound, &l));
+    if (is_kept(path)) {
+        LK_TRY(lk_latents_open(&l, path));
+        LK_TRY(check_kept(m, path, l));
+    } else {
+        LK_TRY(look_at(path, picture, sound));
+        LK_TRY(encode(m, path, picture, sound, &l));
+    }
     const int64_t n = lk_latents_n_video(l), k = lk_latents_n_audio(l);
-    LK_REQUIRE((!picture || n > 0) && (!sound || k > 0), LK_E_FORMAT,
-               "nothing of the %s of '%s' could be decoded",
-               picture && n == 0 ? "picture" : "sound", path);
+    LK_REQUIRE((!picture || n > 0) && (!sound || k > 0), LK_E_FORMAT, "'%s' has nothing of %s",
+               path, picture && n == 0 ? "a picture" : "a sound");
     LK_REQUIRE(n <= MOST_LATENTS && k <= MOST_LATENTS, LK_E_ARG,
                "'%s' has %lld latents; 1 to %d can be given", path, (long long)(n > k ? n : k),
                MOST_LATENTS);
@@ -325,12 +368,19 @@ done:
     return st;
 }
 
+/* The file a stream comes from, when all of it is held and there is more of it than latents. */
+static const char *whole_of(const lk_making *m, int has, int n_held, int n)
+{
+    const char *path = clip_of(m->o);
+    return has && n_held == n && !is_kept(path) ? path : NULL;
+}
+
 const char *lk_given_pictures(const lk_making *m)
 {
-    return m->given.frames && m->n_held[0] == m->n_latents ? clip_of(m->o) : NULL;
+    return whole_of(m, m->given.frames != NULL, m->n_held[0], m->n_latents);
 }
 
 const char *lk_given_sound(const lk_making *m)
 {
-    return m->given.n_sounds && m->n_held[1] == m->n_sounds ? clip_of(m->o) : NULL;
+    return whole_of(m, m->given.n_sounds > 0, m->n_held[1], m->n_sounds);
 }

@@ -106,7 +106,9 @@ task longer25 53 33920 5 17 --extend given25.mp4 --seconds 2.1 # 18 frames: 1, 4
 task retake 21 11200 4 13 --retake given30.mp4 --from 0.2 --to 0.4
 task dubbed 21 11200 6 13 --retake given30.mp4 --from 0.2 --to 0.4 --only audio
 task mimed 21 11200 4 18 --retake given30.mp4 --from 0.5 --only video
+task kept 21 11200 4 13 --retake given30.h5 --from 0.2 --to 0.4
 task windows 53 33920 0 0 --seconds 2.1 --window 0.8
+cmp -s kept.mov retake.mov || fail "kept latents are not what a clip gives"
 [ -n "$(find . -name '*.given.h5' -o -name '*.latents.h5')" ] && fail "latents are left behind"
 LK_THREADS=2 $lockstep generate $all --extend given30.mp4 --seconds 2.1 --window 0.8 --context 0.3 -o longer30.mov 2>err &&
     mv longer30.mov threads.mov && $lockstep decode $weights longer30.h5 -o longer30.mov 2>err || fail "extend on 2 threads"
@@ -163,6 +165,7 @@ refuse() { # code, word of the sentence, arguments
     $lockstep generate "$@" -o never.mp4 2>err
     [ $? = "$code" ] && [ $(wc -l <err) -le 2 ] && grep -q -- "$word" err && [ ! -e never.mp4 ] || fail "accepted: $*"
 }
+$lockstep encode $weights --size 32x32 given30.mp4 -o both.h5 2>err || fail "encode"
 echo '0.9 s too late' >late.txt
 echo 'at noon, a bell' >noon.txt
 refuse 2 seconds $all --seconds 0
@@ -184,6 +187,10 @@ refuse 2 '0.7 s long' $all --extend given30.mp4 --seconds 0.7
 refuse 2 'too little' $all --extend given30.mp4 --seconds 2 --window 0.3
 refuse 2 'no part' $all --retake given30.mp4 --from 0.4 --to 0.3
 refuse 2 'no part' $all --retake given30.mp4 --from 0.4 --to 0.8
+refuse 2 32x32 $all --retake given30.h5 --size 48x32
+refuse 2 continuous $all --retake both.h5
+refuse 1 'nothing of a sound' $all --extend png.h5 --seconds 2
+refuse 1 data.h5 $all --extend data.h5 --seconds 2
 refuse 2 even $all --video given30.mp4 --size 33x31
 refuse 1 joint --model codec/codec.safetensors --vae vae/checkpoints/step_00000001.safetensors \
     --codec codec/codec.safetensors
