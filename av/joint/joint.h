@@ -190,4 +190,61 @@ extern const lk_option lk_joint_train_options[];
 /* Train and leave checkpoints that lk_joint_load takes.  result may be NULL. */
 LK_CHECKED lk_status lk_joint_train(const lk_joint_train_config *config, lk_train_result *result);
 
+/* ---- probes (probe.c) ---- */
+
+/* What a stream looks at. */
+typedef enum lk_joint_sight {
+    LK_JOINT_SEES_ITSELF,
+    LK_JOINT_SEES_OTHER,
+    LK_JOINT_SEES_SCRIPT,
+    LK_JOINT_SIGHTS
+} lk_joint_sight;
+
+/* Layers of a block. */
+typedef enum lk_joint_part {
+    LK_JOINT_PART_SELF,
+    LK_JOINT_PART_TEXT,
+    LK_JOINT_PART_SCRIPT,
+    LK_JOINT_PART_EXCHANGE,
+    LK_JOINT_PART_FEED,
+    LK_JOINT_PARTS
+} lk_joint_part;
+extern const char *const lk_joint_part_names[LK_JOINT_PARTS];
+
+typedef struct lk_joint_probe_config {
+    lk_joint_sizes sizes; /* room for any of the clips, which go through the network one by one */
+    int n_clips;
+    const lk_joint_clip *clips; /* all with latents; nothing is held */
+    int n_levels;
+    const double *levels;     /* of both streams, 0 < t <= 1 */
+    double bin_ms, reach_ms;  /* > 0; lags from -reach to reach, whole bins around 0 */
+    int seed;                 /* of the noise */
+    const volatile int *stop; /* may be NULL */
+} lk_joint_probe_config;
+
+/* How attention is spread over the lag of what is looked at: its time minus the looking token's,
+ * from middle to middle of their spans in the clip (of an event: its start), whatever the
+ * exchange's clock.  Means over tokens that see something; NaN where none does.  Bins [n_bins + 2]:
+ * the first and the last hold what is earlier or later than all lags. */
+typedef struct lk_joint_gaze {
+    double *mass;   /* [levels, blocks, heads, n_bins + 2], sums to 1 */
+    double *chance; /* [blocks, n_bins + 2]: the same with equal weights on what may be seen */
+    double *share;  /* [blocks]: of the tokens, those that see something */
+} lk_joint_gaze;
+
+/* In a joint exchange the bins of ITSELF and OTHER sum to 1 together.  Gradients are those of each
+ * stream's loss alone with regard to weights, squared norms, means over clips. */
+typedef struct lk_joint_probe {
+    int n_levels, n_blocks, n_heads, n_bins;
+    double bin_ms; /* bin i of 1 .. n_bins is around (i - 1 - n_bins / 2) bin_ms, n_bins is odd */
+    lk_joint_gaze gaze[LK_JOINT_STREAMS][LK_JOINT_SIGHTS]; /* by who looks, at what */
+    double *gradient; /* [levels, losses, streams, blocks, LK_JOINT_PARTS]: shares of the whole */
+    double *norm;     /* [levels, losses]: root of the whole */
+} lk_joint_probe;
+
+/* LK_E_ARG for levels and bins out of range and for clips without latents. */
+LK_CHECKED lk_status lk_joint_probe_new(lk_joint_probe **p, lk_joint *m,
+                                        const lk_joint_probe_config *config);
+void lk_joint_probe_free(lk_joint_probe **p);
+
 #endif /* LK_JOINT_H */

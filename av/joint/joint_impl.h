@@ -21,12 +21,15 @@ typedef enum lk_joint_exchange {
     LK_JOINT_TOGETHER /* within self-attention */
 } lk_joint_exchange;
 
+typedef struct lk_joint_watch lk_joint_watch;
+
 struct lk_joint {
     lk_joint_config config; /* choices point to static texts, sizes are filled in */
     lk_joint_clock clock;
     lk_joint_exchange exchange;
     lk_attend_rule rule, script_rule; /* of the exchange, and of streams that look at the script */
     lk_params *params;
+    lk_joint_watch *watch; /* filled while a network is recorded; NULL: nothing is watched */
 };
 
 /* ---- network.c ---- */
@@ -77,12 +80,26 @@ typedef struct lk_joint_keys {
     lk_var x, turn;
 } lk_joint_keys;
 
+/* What a layer compares, outputs of the graph: q [B, H, N, D], k [B, H, M, D], and who sees whom.
+ */
+typedef struct lk_joint_compared {
+    lk_var q, k, plan;
+} lk_joint_compared;
+
+/* at [blocks, 2, LK_JOINT_SIGHTS], of streams and what they look at; LK_NONE where there is no such
+ * layer.  Keys of a joint exchange are those of self-attention. */
+struct lk_joint_watch {
+    lk_joint_compared *at;
+};
+lk_joint_compared *lk_joint_watched(const lk_joint *m, int block, int stream, lk_joint_sight sight);
+
 /* A layer `name`: queries out of x, keys and values out of n sources one behind the other; RMS
  * norms of queries and keys, rotary positions where there are angles for both.  With `back`, the
  * angles of x the other way round, values are turned by their keys' angles and what is seen is
- * turned back by x's: a value then says how much later than x it is. */
+ * turned back by x's: a value then says how much later than x it is.  `compared` may be NULL. */
 lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x, int n,
-                       const lk_joint_keys *keys, lk_var plan, lk_var back);
+                       const lk_joint_keys *keys, lk_var plan, lk_var back,
+                       lk_joint_compared *compared);
 /* Two layers with a GELU between them, four times as wide inside. */
 lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 

@@ -77,10 +77,11 @@ static lk_var position(lk_graph *g, const char *norm, lk_var x, int heads, lk_va
 }
 
 lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x, int n,
-                       const lk_joint_keys *keys, lk_var plan, lk_var back)
+                       const lk_joint_keys *keys, lk_var plan, lk_var back,
+                       lk_joint_compared *compared)
 {
     const int64_t w = lk_var_dim(g, x.x, 2);
-    lk_var q, k[2], v[2], y;
+    lk_var q, k[2], v[2], y, all;
     if (lk_is_none(x.x))
         return LK_NONE;
     lk_scope(g, "%s", name);
@@ -95,8 +96,13 @@ lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x
             v[i] = lk_rotary(g, v[i], keys[i].turn);
         lk_scope_end(g);
     }
-    y = lk_attention(g, q, n > 1 ? lk_concat(g, n, k, 2) : k[0],
-                     n > 1 ? lk_concat(g, n, v, 2) : v[0], plan, 0, NULL);
+    all = n > 1 ? lk_concat(g, n, k, 2) : k[0];
+    y = lk_attention(g, q, all, n > 1 ? lk_concat(g, n, v, 2) : v[0], plan, 0, NULL);
+    if (compared) {
+        *compared = (lk_joint_compared){q, all, plan};
+        lk_output(g, "q", q);
+        lk_output(g, "k", all);
+    }
     if (!lk_is_none(back))
         y = lk_rotary(g, y, back);
     y = lk_permute(g, y, (const int[]){0, 2, 1, 3});
@@ -104,6 +110,11 @@ lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x
     y = lk_nn_dense(g, "out", y, w, 1);
     lk_scope_end(g);
     return y;
+}
+
+lk_joint_compared *lk_joint_watched(const lk_joint *m, int block, int stream, lk_joint_sight sight)
+{
+    return m->watch ? &m->watch->at[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight] : NULL;
 }
 
 lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x)
@@ -252,7 +263,8 @@ static void enter_exchange(net *n, int s)
     lk_scope_end(g);
 }
 
-static void self_and_text(net *n, int s, int together, const lk_var h[2], lk_var own, lk_var meet)
+static void self_and_text(net *n, int block, int s, int together, const lk_var h[2], lk_var own,
+                          lk_var meet)
 {
     lk_graph *g = n->g;
     const int heads = n->m->config.heads;
@@ -260,22 +272,24 @@ static void self_and_text(net *n, int s, int together, const lk_var h[2], lk_var
     lk_joint_keys q = {h[s], together ? in->meet[s] : in->turn[s]};
     const lk_joint_keys keys[2] = {q, {h[1 - s], in->seen[1 - s]}};
     lk_var y = lk_joint_attend(g, "self", heads, q, together ? 2 : 1, keys,
-                               together ? in->exchange[s] : in->self[s], LK_NONE);
+                               together ? in->exchange[s] : in->self[s], LK_NONE,
+                               lk_joint_watched(n->m, block, s, LK_JOINT_SEES_ITSELF));
     n->x[s] = together ? add_gated(g, n->x[s], meet, 0, y) : add_gated(g, n->x[s], own, 0, y);
     q = (lk_joint_keys){modulated(g, n->x[s], own, 3), LK_NONE};
     y = lk_joint_attend(g, "text", heads, q, 1, &(lk_joint_keys){n->prompt, LK_NONE}, in->text[s],
-                        LK_NONE);
+                        LK_NONE, NULL);
     if (!lk_is_none(n->events)) {
         q.turn = in->meet[s];
         y = lk_add(g, y,
                    lk_joint_attend(g, "script", heads, q, 1,
                                    &(lk_joint_keys){n->events, in->event_turn}, in->script[s],
-                                   n->back[s]));
+                                   n->back[s],
+                                   lk_joint_watched(n->m, block, s, LK_JOINT_SEES_SCRIPT)));
     }
     n->x[s] = add_gated(g, n->x[s], own, 3, y);
 }
 
-static void exchange(net *n, const int meets[2], const lk_var meet[2])
+static void exchange(net *n, int block, const int meets[2], const lk_var meet[2])
 {
     lk_var h[2], y[2] = {LK_NONE, LK_NONE};
     for (int s = 0; s < 2; s++)
@@ -284,9 +298,10 @@ static void exchange(net *n, const int meets[2], const lk_var meet[2])
         if (!meets[s])
             continue;
         lk_scope(n->g, "%s", names[s]);
-        y[s] = lk_joint_attend(
-            n->g, "exchange", n->m->config.heads, (lk_joint_keys){h[s], n->in->meet[s]}, 1,
-            &(lk_joint_keys){h[1 - s], n->in->seen[1 - s]}, n->in->exchange[s], n->back[s]);
+        y[s] = lk_joint_attend(n->g, "exchange", n->m->config.heads,
+                               (lk_joint_keys){h[s], n->in->meet[s]}, 1,
+                               &(lk_joint_keys){h[1 - s], n->in->seen[1 - s]}, n->in->exchange[s],
+                               n->back[s], lk_joint_watched(n->m, block, s, LK_JOINT_SEES_OTHER));
         lk_scope_end(n->g);
     }
     for (int s = 0; s < 2; s++)
@@ -318,11 +333,11 @@ static void block(net *n, int i)
         lk_var seen[2] = {h[0], h[1]};
         if (any && together && !meets[s]) /* only looked at */
             seen[s] = modulated(g, n->x[s], own[s], 0);
-        self_and_text(n, s, together && meets[s], seen, own[s], meet[s]);
+        self_and_text(n, i, s, together && meets[s], seen, own[s], meet[s]);
         lk_scope_end(g);
     }
     if (any && !together)
-        exchange(n, meets, meet);
+        exchange(n, i, meets, meet);
     for (int s = 0; s < 2; s++) {
         if (!there(n, s))
             continue;

@@ -20,7 +20,8 @@ static lk_var read_bytes(lk_graph *g, const lk_joint *m, lk_var bytes, int64_t n
         lk_joint_keys h;
         lk_scope(g, "blocks.%d", i);
         h = (lk_joint_keys){lk_nn_norm(g, "norm1", LK_RMS_NORM, x, 1), turn};
-        x = lk_add(g, x, lk_joint_attend(g, "self", m->config.heads, h, 1, &h, plan, LK_NONE));
+        x = lk_add(g, x,
+                   lk_joint_attend(g, "self", m->config.heads, h, 1, &h, plan, LK_NONE, NULL));
         x = lk_add(g, x, lk_joint_feed(g, "feed", lk_nn_norm(g, "norm2", LK_RMS_NORM, x, 1)));
         lk_scope_end(g);
     }
