@@ -364,6 +364,7 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
     LK_TRY(start_audio(d));
     LK_TRY(lk_make_folders(config->cache));
     d->n = lk_dataset_n_clips(d->data);
+    d->n = config->n_most > 0 && config->n_most < d->n ? config->n_most : d->n;
     LK_TRY(LK_NEW_ARRAY(&d->clips, d->n));
     LK_TRY(LK_NEW_ARRAY(&d->kept, d->n));
     d->sizes = (lk_joint_sizes){.batch = config->batch,

@@ -20,6 +20,7 @@ typedef struct lk_joint_data lk_joint_data;
 typedef struct lk_joint_data_config {
     const char *const *paths; /* datasets, as lk_dataset_open takes them */
     int64_t n_paths;
+    int64_t n_most;          /* clips, the first ones; 0: all */
     const char *vae, *codec;  /* files with weights */
     const char *cache;        /* folder */
     int batch;                /* clips at once */

@@ -25,6 +25,7 @@ typedef struct lk_command {
     int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name; returns an exit code */
 } lk_command;
 
+int lk_cmd_attention(int argc, char **argv);
 int lk_cmd_compare(int argc, char **argv);
 int lk_cmd_convert(int argc, char **argv);
 int lk_cmd_decode(int argc, char **argv);

@@ -22,6 +22,8 @@ static const lk_command commands[] = {
     {"pack", "clips and worlds into datasets for training", lk_cmd_pack},
     {"train", "the audio codec, the video tokenizer or the joint model, on datasets", lk_cmd_train},
     {"generate", "a clip, sound and picture together, from words", lk_cmd_generate},
+    {"attention", "where in time a joint model's streams look, by block, head and noise level",
+     lk_cmd_attention},
     {"encode", "pictures and sound to latents and tokens with their times", lk_cmd_encode},
     {"decode", "and back, every frame at its own time", lk_cmd_decode},
     {"fidelity", "how close copies are to their original", lk_cmd_fidelity},

@@ -233,7 +233,8 @@ typedef struct lk_joint_gaze {
 } lk_joint_gaze;
 
 /* In a joint exchange the bins of ITSELF and OTHER sum to 1 together.  Gradients are those of each
- * stream's loss alone with regard to weights, squared norms, means over clips. */
+ * stream's loss alone with regard to the weights of all layers of LK_JOINT_PARTS; squared norms,
+ * means over clips. */
 typedef struct lk_joint_probe {
     int n_levels, n_blocks, n_heads, n_bins;
     double bin_ms; /* bin i of 1 .. n_bins is around (i - 1 - n_bins / 2) bin_ms, n_bins is odd */

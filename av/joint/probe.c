@@ -304,15 +304,14 @@ static lk_status add_gradients(prober *w, int level, int loss)
         const lk_shape shape = lk_params_shape(store, i);
         int block, stream, part;
         double square = 0;
-        if (strncmp(name, "balance.", 8) == 0 || !lk_params_data(store, i, LK_GRAD))
+        if (!place_of(name, &block, &stream, &part))
             continue;
         LK_TRY(lk_params_read(store, i, LK_GRAD, LK_F32, w->gradient));
         for (int64_t j = 0; j < lk_shape_count(&shape); j++)
             square += (double)w->gradient[j] * (double)w->gradient[j];
         whole += scale * square;
-        if (place_of(name, &block, &stream, &part))
-            p->gradient[(((level * 2 + loss) * 2 + stream) * p->n_blocks + block) * LK_JOINT_PARTS +
-                        part] += scale * square;
+        p->gradient[(((level * 2 + loss) * 2 + stream) * p->n_blocks + block) * LK_JOINT_PARTS +
+                    part] += scale * square;
     }
     p->norm[2 * level + loss] += whole;
 done:
