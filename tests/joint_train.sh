@@ -86,4 +86,44 @@ $lockstep train joint $common train.image_steps=2 train.steps=1 -o never 2>err
 rm -rf never
 $lockstep train joint $common validation=[nowhere.h5] train.steps=1 -o never 2>err
 [ $? = 1 ] && grep -q nowhere.h5 err || fail "accepted a data set that is not there"
+
+# Where the streams look: numbers, a file and a picture, the same on 1 and 2 threads.
+look="attention --model alone/$last --vae vae/checkpoints/step_00000001.safetensors --codec codec/codec.safetensors"
+for n in 1 2; do
+    LK_THREADS=$n $lockstep $look --data data.h5 --data other.h5 --clips 4 --levels 0.2,1 --json -o look$n.h5 \
+        --png look$n.png >look$n.json 2>err || fail "attention"
+done
+cmp -s look1.json look2.json && cmp -s look1.png look2.png || fail "the number of threads changes where streams look"
+python3 - <<'PY' || fail "numbers of attention"
+import json
+rows = [json.loads(line) for line in open("look1.json")]
+looks, losses = [r for r in rows if "looks" in r], [r for r in rows if "loss" in r]
+assert [r["level"] for r in losses] == [0.2, 0.2, 1, 1] and len(looks) == 6 * 2, rows
+for r in looks:
+    assert 0 < r["mass_near"] < 1 and 0 < r["chance_near"] < 1 and 0 < r["share_of_tokens"] <= 1, r
+for r in losses:
+    shares = sum(v for k, v in r.items() if k.startswith("share_"))
+    assert abs(shares - 1) < 1e-9 and r["gradient_norm"] > 0, r
+PY
+if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    /usr/bin/python3 - <<'PY' || fail "h5py"
+import h5py
+with h5py.File("look1.h5", "r") as f:
+    assert f.attrs["format"].decode() == "lockstep-attention-1" and len(f.attrs["model_xxh64"]) == 16
+    for name in ("video_itself", "audio_from_video", "video_from_script"):
+        g = f[name]
+        assert g["mass"].shape == (2, 2, 2, 101) and g["mass"].dims[3][0] == f["lag_ms"]
+        total = g["mass"][:].sum(-1) + g["beyond"][:].sum(-1)
+        assert abs(total - 1).max() < 1e-9, name
+    assert f["gradient/share"].shape == (2, 2, 2, 2, 5) and f["lag_ms"].attrs["unit"].decode() == "ms"
+PY
+else
+    echo "joint_train: h5py is missing, look1.h5 is not read back"
+fi
+$lockstep $look data.h5 --levels 0.5,0 2>err
+[ $? = 2 ] && grep -q levels err || fail "accepted a level of 0"
+$lockstep $look -o never.h5 2>err
+[ $? = 2 ] && [ ! -e never.h5 ] || fail "accepted no dataset"
+$lockstep $look data.h5 -o nowhere/look.h5 2>err
+[ $? = 1 ] && grep -q nowhere err || fail "wrote into a folder that is not there"
 echo OK
