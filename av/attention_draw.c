@@ -20,7 +20,7 @@ enum {
     PANEL_WIDTH = 230,
     LEFT = 84,
     TOP = 34,
-    GAP_X = 26,
+    GAP_X = 46,
     GAP_Y = 42,
     BOTTOM = 62,
     MOST_LOOKS = LK_JOINT_STREAMS * LK_JOINT_SIGHTS

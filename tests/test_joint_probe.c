@@ -3,7 +3,10 @@
 #include "tests/check.h"
 #include "tests/joint_toy.h"
 
+#include "av/attention_run.h"
 #include "kernels/mem.h"
+
+#include <unistd.h>
 
 #define BIN_MS 20
 
@@ -430,6 +433,38 @@ static void failed_allocations_are_clean(void **state)
     }
 }
 
+/* The two files: whole or not at all, whatever fails. */
+static void files_appear_whole(void **state)
+{
+    const lk_joint_config c = joint_toy_config("window");
+    const lk_attention_source source = {.model = "m", .n_clips = 1};
+    lk_joint_probe *p = probe_new(&c);
+    char path[64] = "/tmp/lk_joint_probe_XXXXXX", part[80];
+    (void)state;
+    close(mkstemp(path));
+    snprintf(part, sizeof part, "%s.part", path);
+    for (int png = 0; png < 2; png++) {
+        int fired = 1;
+        for (int n = 1; fired; n++) {
+            lk_status st;
+            unlink(path);
+            lk_mem_fail_after(n);
+            st = png ? lk_attention_draw(path, p, levels)
+                     : lk_attention_write(path, p, levels, &source);
+            fired = lk_mem_fault_fired();
+            lk_mem_fail_after(0);
+            assert_int_equal(st, fired ? LK_E_MEMORY : LK_OK);
+            assert_int_equal(access(path, F_OK), fired ? -1 : 0);
+            assert_int_equal(access(part, F_OK), -1);
+            lk_error_clear();
+        }
+        unlink(path);
+    }
+    CHECK_FAILS(lk_attention_draw("/nowhere/x.png", p, levels), LK_E_IO);
+    CHECK_FAILS(lk_attention_write("/nowhere/x.h5", p, levels, &source), LK_E_IO);
+    lk_joint_probe_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +479,7 @@ int main(void)
         cmocka_unit_test(clips_have_equal_weight),
         cmocka_unit_test(senseless_probes_are_refused),
         cmocka_unit_test(failed_allocations_are_clean),
+        cmocka_unit_test(files_appear_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

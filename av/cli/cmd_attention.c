@@ -27,7 +27,8 @@ static const lk_option rows[] = {
     LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec"),
     LK_OPT_TEXT(settings, data, NULL, "dataset; may be repeated, and given as an operand"),
     LK_OPT_INT(settings, clips, 8, 1, 100000, "clips, the first of the datasets"),
-    LK_OPT_TEXT(settings, levels, "0.1,0.5,0.9", "noise levels of both streams, above 0 (clean) to 1"),
+    LK_OPT_TEXT(settings, levels, "0.1,0.5,0.9",
+                "noise levels of both streams, above 0 (clean) to 1"),
     LK_OPT_DOUBLE(settings, bin, 20, 0.1, 10000, "width of a bin of lags, in ms"),
     LK_OPT_DOUBLE(settings, reach, 1000, 1, 100000, "longest lag, in ms"),
     LK_OPT_INT(settings, seed, 1, 0, 2147483647, "of the noise"),
@@ -153,6 +154,10 @@ static lk_status say_gradient(const settings *s, const lk_joint_probe *p, int le
     const double other = gradient_in(p, level, loss, 1 - loss, -1);
     json_t *o = NULL;
     char key[32];
+    if (!s->json && !(p->norm[2 * level + loss] > 0)) {
+        printf("%s loss, t %-5g no gradient reaches the blocks\n", names[loss], t);
+        return LK_OK;
+    }
     if (!s->json) {
         printf("%s loss, t %-5g squared gradient of blocks:", names[loss], t);
         for (int k = 0; k < LK_JOINT_PARTS; k++)

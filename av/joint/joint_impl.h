@@ -21,7 +21,7 @@ typedef enum lk_joint_exchange {
     LK_JOINT_TOGETHER /* within self-attention */
 } lk_joint_exchange;
 
-typedef struct lk_joint_watch lk_joint_watch;
+typedef struct lk_joint_compared lk_joint_compared;
 
 struct lk_joint {
     lk_joint_config config; /* choices point to static texts, sizes are filled in */
@@ -29,7 +29,8 @@ struct lk_joint {
     lk_joint_exchange exchange;
     lk_attend_rule rule, script_rule; /* of the exchange, and of streams that look at the script */
     lk_params *params;
-    lk_joint_watch *watch; /* filled while a network is recorded; NULL: nothing is watched */
+    lk_joint_compared *watch; /* [blocks, 2, LK_JOINT_SIGHTS], filled while a network is recorded;
+                                 NULL: nothing is watched */
 };
 
 /* ---- network.c ---- */
@@ -80,17 +81,12 @@ typedef struct lk_joint_keys {
     lk_var x, turn;
 } lk_joint_keys;
 
-/* What a layer compares, outputs of the graph: q [B, H, N, D], k [B, H, M, D], and who sees whom.
- */
-typedef struct lk_joint_compared {
+/* What a layer compares, outputs of the graph: q [B, H, N, D], k [B, H, M, D], and who sees whom;
+ * LK_NONE where there is no such layer.  Keys of a joint exchange are those of self-attention. */
+struct lk_joint_compared {
     lk_var q, k, plan;
-} lk_joint_compared;
-
-/* at [blocks, 2, LK_JOINT_SIGHTS], of streams and what they look at; LK_NONE where there is no such
- * layer.  Keys of a joint exchange are those of self-attention. */
-struct lk_joint_watch {
-    lk_joint_compared *at;
 };
+/* Where it is watched; NULL: nowhere. */
 lk_joint_compared *lk_joint_watched(const lk_joint *m, int block, int stream, lk_joint_sight sight);
 
 /* A layer `name`: queries out of x, keys and values out of n sources one behind the other; RMS

@@ -114,7 +114,7 @@ lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x
 
 lk_joint_compared *lk_joint_watched(const lk_joint *m, int block, int stream, lk_joint_sight sight)
 {
-    return m->watch ? &m->watch->at[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight] : NULL;
+    return m->watch ? &m->watch[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight] : NULL;
 }
 
 lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x)
