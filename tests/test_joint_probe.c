@@ -31,7 +31,7 @@ static lk_joint_probe *probe(lk_joint *m)
     const lk_joint_probe_config c = probe_of(&clip, 1);
     lk_joint_probe *p = NULL;
     CHECK_OK(lk_joint_probe_new(&p, m, &c));
-    assert_null(m->watch);
+    assert_null(m->probed);
     return p;
 }
 
@@ -426,7 +426,7 @@ static void failed_allocations_are_clean(void **state)
         if (st != (fired ? LK_E_MEMORY : LK_OK))
             fail_msg("failure %d gave %s: %s", n, lk_status_name(st), lk_error_text());
         assert_true((p == NULL) == fired);
-        assert_null(m->watch);
+        assert_null(m->probed);
         lk_joint_probe_free(&p);
         lk_joint_free(&m);
         lk_error_clear();

@@ -29,8 +29,8 @@ struct lk_joint {
     lk_joint_exchange exchange;
     lk_attend_rule rule, script_rule; /* of the exchange, and of streams that look at the script */
     lk_params *params;
-    lk_joint_compared *watch; /* [blocks, 2, LK_JOINT_SIGHTS], filled while a network is recorded;
-                                 NULL: nothing is watched */
+    lk_joint_compared *probed; /* [blocks, 2, LK_JOINT_SIGHTS], filled while a network is recorded;
+                                 NULL: nothing is probed */
 };
 
 /* ---- network.c ---- */
@@ -86,8 +86,8 @@ typedef struct lk_joint_keys {
 struct lk_joint_compared {
     lk_var q, k, plan;
 };
-/* Where it is watched; NULL: nowhere. */
-lk_joint_compared *lk_joint_watched(const lk_joint *m, int block, int stream, lk_joint_sight sight);
+/* Where it is probed; NULL: nowhere. */
+lk_joint_compared *lk_joint_probed(const lk_joint *m, int block, int stream, lk_joint_sight sight);
 
 /* A layer `name`: queries out of x, keys and values out of n sources one behind the other; RMS
  * norms of queries and keys, rotary positions where there are angles for both.  With `back`, the

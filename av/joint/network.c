@@ -112,9 +112,9 @@ lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x
     return y;
 }
 
-lk_joint_compared *lk_joint_watched(const lk_joint *m, int block, int stream, lk_joint_sight sight)
+lk_joint_compared *lk_joint_probed(const lk_joint *m, int block, int stream, lk_joint_sight sight)
 {
-    return m->watch ? &m->watch[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight] : NULL;
+    return m->probed ? &m->probed[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight] : NULL;
 }
 
 lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x)
@@ -273,7 +273,7 @@ static void self_and_text(net *n, int block, int s, int together, const lk_var h
     const lk_joint_keys keys[2] = {q, {h[1 - s], in->seen[1 - s]}};
     lk_var y = lk_joint_attend(g, "self", heads, q, together ? 2 : 1, keys,
                                together ? in->exchange[s] : in->self[s], LK_NONE,
-                               lk_joint_watched(n->m, block, s, LK_JOINT_SEES_ITSELF));
+                               lk_joint_probed(n->m, block, s, LK_JOINT_SEES_ITSELF));
     n->x[s] = together ? add_gated(g, n->x[s], meet, 0, y) : add_gated(g, n->x[s], own, 0, y);
     q = (lk_joint_keys){modulated(g, n->x[s], own, 3), LK_NONE};
     y = lk_joint_attend(g, "text", heads, q, 1, &(lk_joint_keys){n->prompt, LK_NONE}, in->text[s],
@@ -284,7 +284,7 @@ static void self_and_text(net *n, int block, int s, int together, const lk_var h
                    lk_joint_attend(g, "script", heads, q, 1,
                                    &(lk_joint_keys){n->events, in->event_turn}, in->script[s],
                                    n->back[s],
-                                   lk_joint_watched(n->m, block, s, LK_JOINT_SEES_SCRIPT)));
+                                   lk_joint_probed(n->m, block, s, LK_JOINT_SEES_SCRIPT)));
     }
     n->x[s] = add_gated(g, n->x[s], own, 3, y);
 }
@@ -301,7 +301,7 @@ static void exchange(net *n, int block, const int meets[2], const lk_var meet[2]
         y[s] = lk_joint_attend(n->g, "exchange", n->m->config.heads,
                                (lk_joint_keys){h[s], n->in->meet[s]}, 1,
                                &(lk_joint_keys){h[1 - s], n->in->seen[1 - s]}, n->in->exchange[s],
-                               n->back[s], lk_joint_watched(n->m, block, s, LK_JOINT_SEES_OTHER));
+                               n->back[s], lk_joint_probed(n->m, block, s, LK_JOINT_SEES_OTHER));
         lk_scope_end(n->g);
     }
     for (int s = 0; s < 2; s++)

@@ -29,7 +29,7 @@ typedef struct prober {
     lk_joint *m;
     lk_joint_probe *out;
     lk_joint_batch batch;
-    lk_joint_compared *watch;
+    lk_joint_compared *compared;
     lk_flick bin;
     int64_t tokens[2], events; /* of the clip at hand */
     lk_flick *time[3];         /* of tokens of both streams, and of events */
@@ -109,7 +109,7 @@ static void clear(prober *w)
     lk_joint_batch_clear(&w->batch);
     for (int i = 0; i < 3; i++)
         lk_free(w->time[i]);
-    lk_free(w->watch);
+    lk_free(w->compared);
     lk_free(w->q);
     lk_free(w->k);
     lk_free(w->plan);
@@ -118,20 +118,20 @@ static void clear(prober *w)
     lk_free(w->gradient);
 }
 
-/* Watched while it is recorded, and no longer. */
+/* Probed while it is recorded, and no longer. */
 static lk_status make_graph(prober *w)
 {
     lk_status st = LK_OK;
     const int n = w->m->config.blocks * LK_JOINT_STREAMS * LK_JOINT_SIGHTS;
     lk_joint_sizes one = w->c->sizes;
     one.batch = 1;
-    LK_TRY(LK_NEW_ARRAY(&w->watch, n));
+    LK_TRY(LK_NEW_ARRAY(&w->compared, n));
     for (int i = 0; i < n; i++)
-        w->watch[i] = (lk_joint_compared){LK_NONE, LK_NONE, LK_NONE};
-    w->m->watch = w->watch;
+        w->compared[i] = (lk_joint_compared){LK_NONE, LK_NONE, LK_NONE};
+    w->m->probed = w->compared;
     LK_TRY(lk_joint_batch_open(&w->batch, w->m, &one, "f32", 1, (uint64_t)w->c->seed));
 done:
-    w->m->watch = NULL;
+    w->m->probed = NULL;
     return st;
 }
 
@@ -230,7 +230,7 @@ done:
 static lk_status add_layer(prober *w, int level, int block, int stream, lk_joint_sight sight)
 {
     lk_status st = LK_OK;
-    const lk_joint_compared *at = &w->watch[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight];
+    const lk_joint_compared *at = &w->compared[(2 * block + stream) * LK_JOINT_SIGHTS + (int)sight];
     const lk_graph *g = w->batch.graph;
     int64_t seeing = 0;
     if (lk_is_none(at->q))
