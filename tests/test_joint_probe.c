@@ -383,6 +383,31 @@ static void clips_have_equal_weight(void **state)
     lk_joint_free(&m);
 }
 
+static void a_stream_may_be_alone(void **state)
+{
+    const lk_joint_config c = joint_toy_config("window");
+    lk_joint_clip clip = joint_toy_clip(0);
+    lk_joint_probe_config o = probe_of(&clip, 1);
+    lk_joint *m = NULL;
+    (void)state;
+    CHECK_OK(joint_toy_new(&m, &c, NULL));
+    clip.n_sounds = 0;
+    clip.audio = NULL;
+    for (int room = 1; room >= 0; room--) { /* for a sound that is not there, and none */
+        lk_joint_probe *p = NULL;
+        o.sizes.sounds = room * JOINT_TOY_SOUNDS;
+        CHECK_OK(lk_joint_probe_new(&p, m, &o));
+        CHECK_CLOSE(sum_of(mass_of(p, 0, LK_JOINT_SEES_ITSELF, 1, 1, 1), p->n_bins + 2), 1, 1e-12);
+        CHECK_CLOSE(p->gaze[0][LK_JOINT_SEES_OTHER].share[0], 0, 0);
+        for (int k = 0; k < LK_JOINT_SIGHTS; k++)
+            assert_true(isnan(mass_of(p, 1, k, 0, 0, 0)[20]) && isnan(p->gaze[1][k].share[0]));
+        CHECK_CLOSE(tower(p, 0, 0, -1), 1, 1e-12);
+        CHECK_CLOSE(p->norm[1], 0, 0);
+        lk_joint_probe_free(&p);
+    }
+    lk_joint_free(&m);
+}
+
 static void senseless_probes_are_refused(void **state)
 {
     static const double none[2] = {0.5, 0};
@@ -477,6 +502,7 @@ int main(void)
         cmocka_unit_test(gradients_cross_where_the_exchange_is_open),
         cmocka_unit_test(balance_is_no_part_of_a_loss),
         cmocka_unit_test(clips_have_equal_weight),
+        cmocka_unit_test(a_stream_may_be_alone),
         cmocka_unit_test(senseless_probes_are_refused),
         cmocka_unit_test(failed_allocations_are_clean),
         cmocka_unit_test(files_appear_whole),
