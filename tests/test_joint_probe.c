@@ -247,31 +247,43 @@ static void queries_of_nothing_look_by_chance(void **state)
     }
 }
 
-/* With equal numbers in all queries and keys, only rotary time decides:
+/* With equal numbers in all queries and keys, only rotary time decides: before the exponential,
  * q . k = sum over pairs of 2 cos(2 pi turns lag), and half of the pairs do not turn. */
-static void planted_heads_look_at_their_own_time(void **state)
+static double planted_weight(int lag_ms)
 {
-    lk_joint_config c = joint_toy_config("dense");
+    double turns[8], dot = 2 * 8;
+    lk_rotary_speeds(0.08, 20, 8, turns);
+    for (int t = 0; t < 8; t++)
+        dot += 2 * cos(2 * M_PI * turns[t] * lag_ms / 1000);
+    return exp(dot / sqrt(32));
+}
+
+static lk_joint_probe *probe_planted(const char *exchange)
+{
+    lk_joint_config c = joint_toy_config(exchange);
     lk_joint *m = NULL;
     lk_joint_probe *p;
-    double turns[8], expected[64] = {0};
-    (void)state;
     c.width = 64;
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     plant(m, ".q.", 1);
     plant(m, ".kv.", 1);
     p = probe(m);
-    lk_rotary_speeds(0.08, 20, 8, turns);
+    lk_joint_free(&m);
+    return p;
+}
+
+static void planted_heads_look_at_their_own_time(void **state)
+{
+    lk_joint_probe *p = probe_planted("dense");
+    double expected[64] = {0};
+    (void)state;
     for (int i = 0; i < JOINT_TOY_SOUNDS; i++) {
-        double w[JOINT_TOY_SOUNDS], sum = 0;
-        for (int j = 0; j < JOINT_TOY_SOUNDS; j++) {
-            double dot = 2 * 8;
-            for (int t = 0; t < 8; t++)
-                dot += 2 * cos(2 * M_PI * turns[t] * 0.04 * (j - i));
-            sum += w[j] = exp(dot / sqrt(32));
-        }
+        double sum = 0;
         for (int j = 0; j < JOINT_TOY_SOUNDS; j++)
-            expected[bin_at(p, 40 * (j - i))] += w[j] / sum / JOINT_TOY_SOUNDS;
+            sum += planted_weight(40 * (j - i));
+        for (int j = 0; j < JOINT_TOY_SOUNDS; j++)
+            expected[bin_at(p, 40 * (j - i))] +=
+                planted_weight(40 * (j - i)) / sum / JOINT_TOY_SOUNDS;
     }
     for (int block = 0; block < 2; block++) {
         const double *self = mass_of(p, 1, LK_JOINT_SEES_ITSELF, 1, block, 1);
@@ -292,7 +304,50 @@ static void planted_heads_look_at_their_own_time(void **state)
         }
     }
     lk_joint_probe_free(&p);
-    lk_joint_free(&m);
+}
+
+/* The same of the sound, at latents of the picture that overlap its 40 ms and 40 ms around. */
+static void planted_heads_share_what_the_window_leaves(void **state)
+{
+    static const int start[3] = {0, 40, 200}, end[3] = {40, 200, 360};
+    lk_joint_probe *p = probe_planted("window");
+    double expected[64] = {0};
+    (void)state;
+    for (int i = 0; i < JOINT_TOY_SOUNDS; i++) {
+        const int from = 40 * i - 40, to = 40 * i + 80;
+        double sum = 0;
+        for (int pass = 0; pass < 2; pass++)
+            for (int j = 0; j < 3; j++) {
+                const int lag = (start[j] + end[j]) / 2 - (40 * i + 20);
+                if (end[j] <= from || start[j] >= to)
+                    continue;
+                if (pass == 0)
+                    sum += planted_weight(lag);
+                else
+                    expected[bin_at(p, lag)] += planted_weight(lag) / sum / JOINT_TOY_SOUNDS;
+            }
+    }
+    for (int i = 0; i < p->n_bins + 2; i++)
+        CHECK_CLOSE(mass_of(p, 1, LK_JOINT_SEES_OTHER, 1, 1, 1)[i], expected[i], 1e-5);
+    lk_joint_probe_free(&p);
+}
+
+/* A joint exchange has the lags of a dense one: six tokens of the picture, nine of the sound. */
+static void lags_of_a_joint_exchange_are_those_of_a_dense_one(void **state)
+{
+    const lk_joint_config dense = joint_toy_config("dense"), joint = joint_toy_config("joint");
+    lk_joint_probe *a = probe_new(&dense), *b = probe_new(&joint);
+    (void)state;
+    for (int s = 0; s < 2; s++)
+        for (int i = 0; i < a->n_bins + 2; i++) {
+            const double own = (s ? 9 : 6) / 15.0;
+            CHECK_CLOSE(chance_of(b, s, LK_JOINT_SEES_ITSELF, 1)[i],
+                        chance_of(a, s, LK_JOINT_SEES_ITSELF, 1)[i] * own, 1e-12);
+            CHECK_CLOSE(chance_of(b, s, LK_JOINT_SEES_OTHER, 1)[i],
+                        chance_of(a, s, LK_JOINT_SEES_OTHER, 1)[i] * (1 - own), 1e-12);
+        }
+    lk_joint_probe_free(&a);
+    lk_joint_probe_free(&b);
 }
 
 /* ---- gradients ---- */
@@ -499,6 +554,8 @@ int main(void)
         cmocka_unit_test(what_is_out_of_reach_is_counted),
         cmocka_unit_test(queries_of_nothing_look_by_chance),
         cmocka_unit_test(planted_heads_look_at_their_own_time),
+        cmocka_unit_test(planted_heads_share_what_the_window_leaves),
+        cmocka_unit_test(lags_of_a_joint_exchange_are_those_of_a_dense_one),
         cmocka_unit_test(gradients_cross_where_the_exchange_is_open),
         cmocka_unit_test(balance_is_no_part_of_a_loss),
         cmocka_unit_test(clips_have_equal_weight),
