@@ -165,8 +165,9 @@ static void draw_panel(drawing *d, int look, int level, int x0, int y0)
 static void draw_lags(drawing *d, int look, int x0, int y)
 {
     const double reach = (d->reach[look] + 0.5) * d->p->bin_ms, scale = PANEL_WIDTH / 2 / reach;
-    double step = pow(10, floor(log10(reach)));
-    step *= step * 2 > reach ? 0.5 : 1;
+    double step = pow(10, floor(log10(reach / 2.6)));
+    for (int i = 0; reach / step > 2.6; i++) /* 1, 2, 5, 10 */
+        step *= i % 3 == 1 ? 2.5 : 2;
     for (double at = -floor(reach / step) * step; at < reach; at += step) {
         const double x = x0 + PANEL_WIDTH / 2.0 + at * scale;
         lk_draw_line(&d->canvas, x, y + 1, x, y + (at == 0 ? 7 : 4), at == 0 ? 2 : 1,
