@@ -22,7 +22,7 @@ enum {
     TOP = 34,
     GAP_X = 46,
     GAP_Y = 42,
-    BOTTOM = 62,
+    BOTTOM = 84,
     MOST_LOOKS = LK_JOINT_STREAMS * LK_JOINT_SIGHTS
 };
 #define HOLE_MS  100.0
@@ -205,7 +205,7 @@ static void draw_legend(drawing *d)
 {
     enum { STEPS = 60, STEP = 4 };
     static const char *const at[5] = {"1/4", "1/2", "1", "2", "4"};
-    const double y = d->height - 30, x0 = LEFT + 250;
+    const double y = d->height - 58, x0 = LEFT + 250;
     draw_text(d, LEFT, y + 1, 1, "mass of attention / chance");
     for (int i = 0; i < STEPS; i++) {
         const lk_colour c = colour_of(exp2(SPAN * (2 * (i + 0.5) / STEPS - 1)), 1);
@@ -213,7 +213,7 @@ static void draw_legend(drawing *d)
     }
     for (int i = 0; i < 5; i++)
         draw_text(d, x0 + STEPS * STEP * (i / 4.0), y + 14, 0, at[i]);
-    draw_text(d, x0 + STEPS * STEP + 40, y + 1, 1,
+    draw_text(d, LEFT, y + 36, 1,
               "rows: heads of blocks, columns: lag in ms, what is seen later than who looks, "
               "t: noise level");
 }
