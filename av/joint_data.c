@@ -39,7 +39,11 @@ struct lk_joint_data {
     float *latent, *pcm, *numbers;
     int64_t n;
     lk_joint_clip *clips;
-    kept *kept; /* of every clip */
+    kept *kept;                 /* of every clip */
+    int64_t *order, n_labelled; /* clips with caption or events, then those without */
+    lk_joint_event *events;     /* [batch, most_events], of parts */
+    uint8_t *held;              /* [batch, crop_latents] */
+    int most_events;            /* of a whole clip */
     lk_joint_sizes sizes;
 };
 
@@ -59,6 +63,9 @@ void lk_joint_data_close(lk_joint_data **out)
     }
     lk_free(d->clips);
     lk_free(d->kept);
+    lk_free(d->order);
+    lk_free(d->events);
+    lk_free(d->held);
     lk_free(d->rgb);
     lk_free(d->latent);
     lk_free(d->pcm);
@@ -249,8 +256,6 @@ static lk_status read_latents(lk_joint_data *d, lk_latents *l, int64_t i)
                                   .audio_span = k->audio_span,
                                   .video = k->video,
                                   .audio = k->audio};
-    d->sizes.latents = n > d->sizes.latents ? (int)n : d->sizes.latents;
-    d->sizes.sounds = m > d->sizes.sounds ? (int)m : d->sizes.sounds;
 done:
     return st;
 }
@@ -280,8 +285,8 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
     d->clips[i].events = k->events;
     d->clips[i].n_events = (int)clip.n_events;
     d->clips[i].prompt = clip.caption;
-    if (clip.n_events > d->sizes.events)
-        d->sizes.events = (int)clip.n_events;
+    if (clip.n_events > d->most_events)
+        d->most_events = (int)clip.n_events;
 done:
     return st;
 }
@@ -348,11 +353,111 @@ done:
     return st;
 }
 
+/* ---- what is drawn --------------------------------------------------------------------------- */
+
+static int64_t cells_of(const lk_joint_data *d)
+{
+    return (int64_t)d->video_facts.rows * d->video_facts.columns * d->video_facts.channels;
+}
+
+static int is_cut(const lk_joint_data *d, const lk_joint_clip *c)
+{
+    return d->c.crop_latents > 0 && c->n_latents > d->c.crop_latents;
+}
+
+/* A part of clip c, in the memory of place b of the batch. */
+static lk_joint_clip part_of(const lk_joint_data *d, const lk_joint_clip *c, int from, int b)
+{
+    return lk_joint_crop(c, from, d->c.crop_latents, cells_of(d), d->audio_facts.continuous,
+                         d->events + (int64_t)b * d->most_events,
+                         d->held + (int64_t)b * d->c.crop_latents);
+}
+
+static void make_room_for(lk_joint_data *d, const lk_joint_clip *c)
+{
+    lk_joint_sizes *z = &d->sizes;
+    z->latents = c->n_latents > z->latents ? c->n_latents : z->latents;
+    z->sounds = c->n_sounds > z->sounds ? c->n_sounds : z->sounds;
+    z->events = c->n_events > z->events ? c->n_events : z->events;
+}
+
+static lk_status settle_sizes(lk_joint_data *d)
+{
+    lk_status st = LK_OK;
+    LK_TRY(LK_NEW_ARRAY(&d->events, (int64_t)d->c.batch * d->most_events));
+    LK_TRY(LK_NEW_ARRAY(&d->held, (int64_t)d->c.batch * d->c.crop_latents));
+    for (int64_t i = 0; i < d->n; i++) {
+        const lk_joint_clip *c = &d->clips[i];
+        if (!is_cut(d, c))
+            make_room_for(d, c);
+        for (int from = 0; is_cut(d, c) && from <= c->n_latents - d->c.crop_latents; from++) {
+            const lk_joint_clip part = part_of(d, c, from, 0);
+            make_room_for(d, &part);
+        }
+    }
+done:
+    return st;
+}
+
+static lk_status sort_labelled(lk_joint_data *d)
+{
+    lk_status st = LK_OK;
+    int64_t n = 0;
+    LK_TRY(LK_NEW_ARRAY(&d->order, d->n));
+    for (int unlabelled = 0; unlabelled < 2; unlabelled++) {
+        for (int64_t i = 0; i < d->n; i++)
+            if ((!d->clips[i].prompt[0] && d->clips[i].n_events == 0) == unlabelled)
+                d->order[n++] = i;
+        d->n_labelled = unlabelled ? d->n_labelled : n;
+    }
+    LK_REQUIRE(d->c.unlabelled <= 0 || d->n_labelled < d->n, LK_E_ARG,
+               "unlabelled=%g: every clip has a caption or events", d->c.unlabelled);
+    LK_REQUIRE(d->c.unlabelled < 0 || d->c.unlabelled >= 1 || d->n_labelled > 0, LK_E_ARG,
+               "unlabelled=%g: no clip has a caption or events", d->c.unlabelled);
+done:
+    return st;
+}
+
+static const lk_joint_clip *draw_clip(const lk_joint_data *d, uint64_t seed, uint64_t at)
+{
+    const uint64_t clips = UINT64_C(0x636c697073), labels = UINT64_C(0x6c6162656c73);
+    const int without = (double)lk_rng_uniform(seed, labels, at) < d->c.unlabelled;
+    const int64_t first = without ? d->n_labelled : 0, end = without ? d->n : d->n_labelled;
+    if (d->c.unlabelled < 0)
+        return &d->clips[lk_rng_below(seed, clips, at, (uint32_t)d->n)];
+    return &d->clips[d->order[first + lk_rng_below(seed, clips, at, (uint32_t)(end - first))]];
+}
+
+lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
+                             lk_joint_clip *clips)
+{
+    lk_status st = LK_OK;
+    const lk_joint_data *d = data;
+    LK_REQUIRE(first || n <= d->c.batch, LK_E_ARG, "there is room for %d clips, not %d", d->c.batch,
+               n);
+    for (int b = 0; b < n; b++) {
+        const uint64_t at = (uint64_t)index * (uint64_t)n + (uint64_t)b;
+        const lk_joint_clip *c = draw_clip(d, seed, at);
+        clips[b] = *c;
+        if (!first && is_cut(d, c))
+            clips[b] = part_of(d, c,
+                               (int)lk_rng_below(seed, UINT64_C(0x7061727473), at,
+                                                 (uint32_t)(c->n_latents - d->c.crop_latents + 1)),
+                               b);
+    }
+done:
+    return st;
+}
+
+/* ---- from datasets to clips ------------------------------------------------------------------ */
+
 lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *config)
 {
     lk_status st = LK_OK;
     lk_joint_data *d = NULL;
-    LK_REQUIRE(config->vae && config->codec && config->cache && config->batch > 0, LK_E_ARG,
+    LK_REQUIRE(config->vae && config->codec && config->cache && config->batch > 0 &&
+                   config->crop_latents >= 0,
+               LK_E_ARG,
                "the joint model needs tokenizers: tokenizers.vae=FILE tokenizers.codec=FILE");
     LK_TRY(LK_NEW(&d));
     d->c = *config;
@@ -374,6 +479,8 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
                                 .event_bytes = EVENT_BYTES};
     LK_TRY(take_clips(d));
     LK_TRY(count_texts(d));
+    LK_TRY(settle_sizes(d));
+    LK_TRY(sort_labelled(d));
     *out = d;
     d = NULL;
 done:
@@ -438,16 +545,4 @@ lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m)
     }
 done:
     return st;
-}
-
-lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
-                             lk_joint_clip *clips)
-{
-    const lk_joint_data *d = data;
-    (void)first;
-    for (int b = 0; b < n; b++) {
-        const uint64_t at = (uint64_t)index * (uint64_t)n + (uint64_t)b;
-        clips[b] = d->clips[lk_rng_below(seed, UINT64_C(0x636c697073), at, (uint32_t)d->n)];
-    }
-    return LK_OK;
 }

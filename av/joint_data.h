@@ -24,13 +24,15 @@ typedef struct lk_joint_data_config {
     const char *vae, *codec;  /* files with weights */
     const char *cache;        /* folder */
     int batch;                /* clips at once */
+    int crop_latents;         /* longer clips are learnt from in parts of so many; 0: whole */
+    double unlabelled;        /* share of clips without caption and events; -1: as there are */
     const volatile int *stop; /* may be NULL */
 } lk_joint_data_config;
 
 LK_CHECKED lk_status lk_joint_data_open(lk_joint_data **d, const lk_joint_data_config *config);
 void lk_joint_data_close(lk_joint_data **d);
 
-/* Room for `batch` of any of the clips. */
+/* Room for `batch` of any of the clips, or of their parts. */
 lk_joint_sizes lk_joint_data_sizes(const lk_joint_data *d);
 int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s);
 
@@ -51,7 +53,9 @@ typedef struct lk_joint_source {
 } lk_joint_source;
 lk_joint_source lk_joint_data_source(const lk_joint_data *d, int64_t i);
 
-/* A lk_joint_fill: clips drawn with equal chance. */
+/* A lk_joint_fill: clips drawn with equal chance, apart from the share of unlabelled ones; of one
+ * with more latents than crop_latents a part drawn with equal chance (lk_joint_crop), unless its
+ * first latent is asked for.  A clip without pictures is never cut.  At most `batch` parts. */
 LK_CHECKED lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
                                         lk_joint_clip *clips);
 

@@ -7,6 +7,7 @@
  * The joint model has the rows of lk_joint_options and lk_joint_train_options there, and
  *
  *     tokenizers: {vae: FILE, codec: FILE, batch: 8}
+ *     train: {crop_latents: 0, unlabelled: -1}    which clips are drawn, see joint_data.h
  *     validation: [other.h5]           datasets that are not learnt from; none: no validation
  *     samples: {steps: 30, ...}        rows of lk_joint_sampling_options, for pictures of samples
  *

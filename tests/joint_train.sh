@@ -70,13 +70,30 @@ cmp -s seen/samples/step_00000004.png again/samples/step_00000004.png || fail "i
 numbers() { sed 's/,"samples_per_s".*//' "$1/log.jsonl"; }
 [ "$(numbers seen)" = "$(numbers again)" ] || fail "its log differs"
 
+# In parts, and with clips that say nothing about themselves.
+parts="train.steps=4 train.crop_latents=2 train.unlabelled=0.5 data=[data.h5,plain.h5]"
+$lockstep worlds impacts --count 1 --seed 3 --seconds 0.7 --size 32x32 -o films 2>err || fail "worlds"
+rm -f films/truth.jsonl
+$lockstep pack --size 32x32 films -o plain.h5 2>err || fail "pack films"
+$lockstep train joint $common train.steps=4 train.crop_latents=100 -o long 2>err || fail "train with long parts"
+python3 same.py alone/$last long/$last || fail "parts that are longer than the clips change something"
+$lockstep train joint $common $parts -o parts 2>err || fail "train with parts"
+cp -r parts torn
+rm -f torn/DONE torn/$last
+$lockstep train joint --resume -o torn 2>err || fail "resume parts"
+cmp -s parts/$last torn/$last || fail "the resumed parts differ"
+for share in 0.5 1; do
+    $lockstep train joint $common train.steps=1 train.unlabelled=$share -o never 2>err
+    [ $? = 2 ] && grep -q unlabelled err || fail "accepted unlabelled=$share of labelled clips"
+    rm -rf never
+done
+
 # In stages, the last of them after a stop.
 stages="train.image_steps=2 train.video_steps=2 train.image_batch=4 train.steps=6 train.log_every=1 train.keep=0"
 $lockstep train joint $common $stages -o staged 2>err || fail "train in stages"
 [ "$(grep -c audio_flow staged/log.jsonl)" = 2 ] && grep -q '"samples":12,' staged/log.jsonl || fail "stages"
 cp -r staged stopped
-rm -f stopped/DONE stopped/checkpoints/step_0000000[246].safetensors
-cp staged/$last stopped/checkpoints
+rm -f stopped/DONE stopped/checkpoints/step_00000006.safetensors
 $lockstep train joint --resume -o stopped 2>err || fail "resume stages"
 cmp -s staged/checkpoints/step_00000006.safetensors stopped/checkpoints/step_00000006.safetensors ||
     fail "the resumed stages differ"

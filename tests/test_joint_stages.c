@@ -359,6 +359,51 @@ static void stages_that_make_no_sense_are_refused(void **state)
     lk_joint_free(&m);
 }
 
+/* ---- parts of clips ---- */
+
+/* Latents end at 40, 200 and 360 ms, those of the sound every 40 ms. */
+static void parts_have_what_goes_on_in_them(void **state)
+{
+    static const struct {
+        int from, n, first_sound, n_sounds, n_events, held;
+    } expected[] = {{0, 1, 0, 1, 1, 0}, {0, 2, 0, 5, 3, 0}, {0, 3, 0, 9, 4, 0},
+                    {1, 1, 1, 4, 2, 0}, {1, 2, 1, 8, 3, 1}, {2, 1, 5, 4, 2, 0}};
+    static const lk_flick ms = LK_FLICKS_PER_MS;
+    const lk_joint_event events[4] = {{{10 * ms, 40 * ms}, "early"},
+                                      {{40 * ms, 40 * ms}, "at once"},
+                                      {{50 * ms, 201 * ms}, "across"},
+                                      {{200 * ms, 200 * ms}, "late"}};
+    static const char *const last[] = {"early", "across", "late", "across", "late", "late"};
+    lk_joint_clip whole = joint_toy_clip(0);
+    (void)state;
+    whole.events = events;
+    whole.n_events = 4;
+    for (int i = 0; i < 6; i++) {
+        const int from = expected[i].from, first = expected[i].first_sound;
+        lk_joint_event room[4];
+        uint8_t held[3] = {9, 9, 9};
+        const lk_joint_clip c =
+            lk_joint_crop(&whole, from, expected[i].n, JOINT_TOY_CELLS * 3, 4, room, held);
+        assert_int_equal(c.n_latents, expected[i].n);
+        assert_ptr_equal(c.video, whole.video + (ptrdiff_t)from * JOINT_TOY_CELLS * 3);
+        assert_ptr_equal(c.video_span, whole.video_span + from);
+        assert_int_equal(c.n_sounds, expected[i].n_sounds);
+        assert_ptr_equal(c.audio, whole.audio + (ptrdiff_t)first * 4);
+        assert_ptr_equal(c.audio_span, whole.audio_span + first);
+        assert_int_equal(c.n_events, expected[i].n_events);
+        assert_string_equal(c.events[c.n_events - 1].text, last[i]);
+        assert_string_equal(c.prompt, whole.prompt);
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(held[k], k >= expected[i].n ? 9 : k == 0 && expected[i].held);
+    }
+    whole.n_sounds = whole.n_events = 0; /* a silent clip */
+    whole.audio = NULL;
+    whole.audio_span = NULL;
+    uint8_t held[2];
+    const lk_joint_clip c = lk_joint_crop(&whole, 1, 2, JOINT_TOY_CELLS * 3, 4, NULL, held);
+    assert_true(c.n_sounds == 0 && c.n_events == 0 && !c.audio && !c.audio_span);
+}
+
 /* ---- samples ---- */
 
 static int n_shown;
@@ -447,6 +492,7 @@ int main(void)
         cmocka_unit_test(stages_see_what_they_are_called),
         cmocka_unit_test(stages_resume_to_the_same_bits),
         cmocka_unit_test(stages_that_make_no_sense_are_refused),
+        cmocka_unit_test(parts_have_what_goes_on_in_them),
         cmocka_unit_test(samples_are_asked_for),
         cmocka_unit_test(failed_allocations_are_clean),
     };

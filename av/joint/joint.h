@@ -118,6 +118,14 @@ typedef struct lk_joint_clip {
     const lk_joint_event *events; /* sorted by start; texts are cut to event_bytes */
 } lk_joint_clip;
 
+/* Latents [from, from + n) of a clip's picture, n > 0, with the sound whose latents have their
+ * middle in that time and the events that go on in it; all keep their times.  A latent of the
+ * picture has video_numbers numbers, one of the sound audio_numbers.  The first latent of a later
+ * part of a clip is held: no clip begins with such a one, so none shall be made there.
+ * The result points into the clip, and to events [clip->n_events] and held [n], which it fills. */
+lk_joint_clip lk_joint_crop(const lk_joint_clip *clip, int from, int n, int64_t video_numbers,
+                            int audio_numbers, lk_joint_event *events, uint8_t *held);
+
 /* ---- sampling (sample.c) ---- */
 
 typedef struct lk_joint_sampling {
