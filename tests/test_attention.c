@@ -61,6 +61,33 @@ static void test_random(void **state)
         check_random(seed, 0, check_levels);
 }
 
+/* So many heads that one thread does all of a head's gradients, and heads that fall short of that.
+ */
+static void test_many_heads(void **state)
+{
+    static const struct {
+        int64_t n_batch, kv_heads, group, n, m, d;
+    } sizes[] = {{4, 4, 1, 70, 91, 16}, {2, 8, 2, 33, 130, 32}, {2, 9, 1, 129, 65, 64},
+                 {4, 4, 2, 1, 1, 64},   {4, 4, 1, 40, 50, 24},  {3, 5, 1, 40, 50, 32},
+                 {2, 8, 4, 520, 64, 64}};
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int k = 0; k < 4; k++) {
+            attend_problem p =
+                attend_make(sizes[i].n_batch, sizes[i].kv_heads * sizes[i].group, sizes[i].kv_heads,
+                            sizes[i].n, sizes[i].m, sizes[i].d,
+                            k % 2 ? attend_window(300, 200) : attend_window(1000000, 1000000));
+            p.dtype = k / 2 ? LK_BF16 : LK_F32;
+            p.has_plan = k != 2;
+            attend_answer exact = attend_solve(&p, lk_backend_reference());
+            attend_answer plain = attend_solve(&p, lk_backend_rounded());
+            check_levels(&p, &exact, &plain);
+            attend_free_answer(&exact);
+            attend_free_answer(&plain);
+            attend_free_problem(&p);
+        }
+}
+
 static void check_emulated(const attend_problem *p, const attend_answer *exact,
                            const attend_answer *plain)
 {
@@ -404,8 +431,8 @@ int main(int argc, char **argv)
         return cmocka_run_group_tests(on_device, NULL, NULL);
 #endif
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),         cmocka_unit_test(test_emulated),
-        cmocka_unit_test(test_hopper),
+        cmocka_unit_test(test_random),         cmocka_unit_test(test_many_heads),
+        cmocka_unit_test(test_emulated),       cmocka_unit_test(test_hopper),
 #ifdef LK_TEST_CUDA
         cmocka_unit_test(test_cuda),
 #endif

@@ -120,7 +120,7 @@ TILES(64)
 
 static lk_status attention_prepare(lk_call *c, size_t *work_bytes)
 {
-    return lk_attend_prepare(c, 0, work_bytes);
+    return lk_attend_prepare(c, 0, 0, work_bytes);
 }
 
 static lk_status attention_whole(const lk_call *c)

@@ -31,6 +31,7 @@ typedef struct lk_scratch {
     float *s, *ds;   /* [LK_ROWS, LK_WIDE] scores and their gradients */
     float *copy[2];  /* [LK_ROWS, D] rows in f32, or words of two rows */
     float *pairs;    /* [LK_ROWS / 2, LK_WIDE] words */
+    float *more;     /* what a job asked for beyond that */
 } lk_scratch;
 
 static inline size_t lk_scratch_floats(int64_t d)
@@ -53,6 +54,7 @@ static inline lk_scratch lk_scratch_at(float *p, int64_t d)
     m.s = p;
     m.ds = p + tile;
     m.pairs = p + 2 * tile;
+    m.more = m.pairs + tile / 2;
     return m;
 }
 
@@ -66,10 +68,17 @@ typedef struct lk_attend_job {
     int64_t heads;              /* heads on the lanes' side */
     int height;                 /* lanes of a tile */
     int64_t tiles;              /* of a head */
+    int64_t items;              /* calls of tile: a tile each, or a head */
+    int64_t more;               /* numbers of lk_scratch.more */
     int64_t threads;            /* that there is scratch for */
     float *scratch, *e, *parts; /* e [B, H, N], parts [tiles of the pass, 2] (gradient) */
     void (*tile)(const struct lk_attend_job *j, const lk_scratch *m, int64_t item);
 } lk_attend_job;
+
+static inline size_t lk_scratch_all(const lk_attend_job *j)
+{
+    return lk_scratch_floats(j->s.d) + (size_t)j->more;
+}
 
 /* A tile's place: sample, head, first lane, lanes there are, their runs, and all rows they see. */
 typedef struct lk_attend_place {
@@ -135,12 +144,10 @@ static inline int lk_attend_height(const lk_attend_job *j)
 static inline void lk_attend_threads(void *context, int64_t first, int64_t end)
 {
     const lk_attend_job *j = context;
-    const int64_t items = j->s.n_batch * j->heads * j->tiles;
-    const int64_t even = items / (4 * j->threads);
+    const int64_t items = j->items, even = items / (4 * j->threads);
     const int64_t group = even < 1 ? 1 : even < LK_GROUP ? even : LK_GROUP;
     for (int64_t lane = first; lane < end; lane++) {
-        const lk_scratch m =
-            lk_scratch_at(j->scratch + (size_t)lane * lk_scratch_floats(j->s.d), j->s.d);
+        const lk_scratch m = lk_scratch_at(j->scratch + (size_t)lane * lk_scratch_all(j), j->s.d);
         for (int64_t i = lane * group; i < items; i += j->threads * group)
             for (int64_t k = i; k < i + group && k < items; k++)
                 j->tile(j, &m, k);
@@ -152,8 +159,10 @@ static inline void lk_attend_run(lk_attend_job *j)
     lk_parallel_for(j->threads, 1, lk_attend_threads, j);
 }
 
-/* Scratch for the threads in use, whose number c->state keeps, and n_more numbers behind it. */
-static inline lk_status lk_attend_prepare(lk_call *c, size_t n_more, size_t *work_bytes)
+/* Scratch for the threads in use, whose number c->state keeps, with n_each numbers more for each,
+ * and n_more numbers behind it. */
+static inline lk_status lk_attend_prepare(lk_call *c, size_t n_each, size_t n_more,
+                                          size_t *work_bytes)
 {
     lk_status st = LK_OK;
     int64_t *threads = NULL;
@@ -161,7 +170,8 @@ static inline lk_status lk_attend_prepare(lk_call *c, size_t n_more, size_t *wor
     *threads = lk_threads();
     c->state = threads;
     *work_bytes =
-        ((size_t)*threads * lk_scratch_floats(lk_attention_sizes_of(c).d) + n_more) * sizeof(float);
+        ((size_t)*threads * (lk_scratch_floats(lk_attention_sizes_of(c).d) + n_each) + n_more) *
+        sizeof(float);
 done:
     return st;
 }
@@ -187,6 +197,7 @@ static inline lk_status lk_attend_job_new(lk_attend_job *j, const lk_call *c, in
             LK_TRY(lk_attend_check(lk_attend_rows(j, b), j->n_lanes, j->n_rows, ring));
     j->height = lk_attend_height(j);
     j->tiles = (j->n_lanes + j->height - 1) / j->height;
+    j->items = s.n_batch * j->heads * j->tiles;
 done:
     return st;
 }

@@ -1,5 +1,6 @@
-/* vec_attention_grad.c - attention's gradients: one pass with the queries as lanes for dq and the
- * slopes, one with the keys as lanes for dk and dv (vec_attention.h; formulas in ops/attention.c).
+/* vec_attention_grad.c - attention's gradients: a pass with the keys as lanes for dk and dv, and
+ * for dq either that pass too, or, where heads are few or long or have slopes, one with the queries
+ * as lanes (vec_attention.h; formulas in ops/attention.c).
  *
  * Both compute scores again: with lanes x and rows y of either side,
  *
@@ -7,13 +8,21 @@
  *
  * x0, x1 = q, dout against y0, y1 = k, v; or k, v against q, dout.  l = lse log2 e and e belong to
  * the query, so to the lane in the first pass and to the row in the second.  Then dq = scale ds y0;
- * dk = scale ds y0, dv = p y1.  Each number is summed by one tile, in order: no result depends on
- * who computes what.
+ * dk = scale ds y0, dv = p y1.  Where the pass over keys has dq as well, one thread goes through
+ * all tiles of a head's keys, and dq of its queries, in memory of the thread, grows by scale ds x0
+ * with each: five products instead of seven.  Each number is summed by one thread, in order: no
+ * result depends on who computes what.
  */
 #include "kernels/cpu/vec_attention.h"
 
 LK_TILE_FNS(scores, LK_TILE_SET, step, 1)
 LK_TILE_FNS(weighted, LK_TILE_ADD, 1, step)
+LK_TILE_FNS(answers, LK_TILE_ADD, step, 1)
+
+/* What of a head's queries stays with a thread, in numbers; within its second cache. */
+#define LK_MOST_DQ (1 << 17)
+/* Samples times heads of keys from which heads alone keep threads busy. */
+#define LK_MANY_HEADS 16
 
 /* What a tile's lanes carry: time, l, e; and with slopes, so far, the sums of ds and of p, and of
  * each times the distance in time on either side (0: the row is earlier). */
@@ -21,6 +30,26 @@ typedef struct lanes {
     float s[LK_WIDE], l[LK_WIDE], e[LK_WIDE];
     float ds[LK_WIDE], p[LK_WIDE], far_ds[2][LK_WIDE], far_p[2][LK_WIDE];
 } lanes;
+
+/* For dq in the pass over keys. */
+typedef struct answer {
+    float *dq;    /* [heads that share keys, N, D], or NULL: dq comes from elsewhere */
+    float *keys;  /* [LK_WIDE, D] of the tile, or words of two rows */
+    float *words; /* [LK_ROWS, LK_WIDE / 2], ds in bf16 */
+} answer;
+
+static int64_t answer_floats(const lk_attention_sizes *s)
+{
+    return s->heads / s->kv_heads * s->n * s->d + LK_WIDE * s->d + LK_ROWS * LK_WIDE / 2;
+}
+
+/* By shapes alone, so that numbers do not depend on how many threads there are. */
+static int answers_by_key(const lk_call *c, const lk_attention_sizes *s)
+{
+    return !lk_has(c, LK_ATTENTION_SLOPE) && s->n_batch * s->kv_heads >= LK_MANY_HEADS &&
+           (s->d == 16 || s->d == 32 || s->d == 64) &&
+           s->heads / s->kv_heads * s->n * s->d <= LK_MOST_DQ;
+}
 
 static inline float log2_of(float lse)
 {
@@ -87,10 +116,25 @@ static float cost_of(const lanes *w, int side, int64_t i, float dlse)
     return -(w->far_ds[side][i] - too_much * w->far_p[side][i]);
 }
 
+/* dq of rows first .. end - 1, without the scale. */
+LK_INLINE void add_answers(const int width, int dot, const answer *a, const lk_attend_place *p,
+                           int64_t d, int64_t first, int64_t end, float *ds, float *dq)
+{
+    lk_tile_fn *const add = answers[d / 32][dot];
+    if (dot) {
+        for (int64_t r = first; r < end && p->n % 2; r++) /* its word's other half is no lane */
+            ds[r * width + p->n] = 0;
+        lk_store(LK_BF16, a->words, 0, (end - first) * width, ds + first * width);
+        add(a->words, width / 2, end - first, a->keys, (p->n + 1) / 2, dq, NULL);
+    } else {
+        add(ds + first * width, width, end - first, a->keys, p->n, dq, NULL);
+    }
+}
+
 /* Rows base .. of head h of the queries and hk of the keys. */
 LK_INLINE void grad_rows(const int width, int dot, const int by_key, const lk_attend_job *j,
                          const lk_scratch *m, const lk_attend_place *p, int64_t h, int64_t hk,
-                         int64_t base, lanes *w)
+                         int64_t base, lanes *w, const answer *a)
 {
     const lk_call *c = j->c;
     lk_tile_fn *const set = scores[width / 32][dot];
@@ -116,6 +160,9 @@ LK_INLINE void grad_rows(const int width, int dot, const int by_key, const lk_at
     else if (lk_has(c, LK_ATTENTION_SLOPE))
         add_cost(width, j, p->b, base, first, end, m->s, m->ds, w);
     add_rows(width, dot, y0, row * d, first, end, d, m->ds, m->copy[0], m->pairs, m->sum[0]);
+    if (a)
+        add_answers(width, dot, a, p, d, first, end, m->ds,
+                    a->dq + ((h % (j->s.heads / j->s.kv_heads)) * j->s.n + base + first) * d);
 }
 
 static void load_lanes(const lk_attend_job *j, const lk_attend_place *p, int64_t row, lanes *w)
@@ -146,7 +193,7 @@ LK_INLINE void query_tile(const int width, int dot, const lk_attend_job *j, cons
     lk_attend_turn(width, dot, &c->in[LK_ATTENTION_DOUT], row * d, p.n, d, m->copy[0], m->lanes[1]);
     memset(m->sum[0], 0, (size_t)(d * width) * sizeof(float));
     for (int64_t base = p.see.first / LK_ROWS * LK_ROWS; base < p.see.end; base += LK_ROWS)
-        grad_rows(width, dot, 0, j, m, &p, p.h, p.h * j->s.kv_heads / j->s.heads, base, &w);
+        grad_rows(width, dot, 0, j, m, &p, p.h, p.h * j->s.kv_heads / j->s.heads, base, &w, NULL);
     for (int i = 0; i < width; i++)
         factor[i] = p.lo[i] < p.hi[i] ? (float)j->s.scale : 0;
     if (c->out[0].data)
@@ -160,7 +207,7 @@ LK_INLINE void query_tile(const int width, int dot, const lk_attend_job *j, cons
 }
 
 LK_INLINE void key_tile(const int width, int dot, const lk_attend_job *j, const lk_scratch *m,
-                        int64_t item)
+                        int64_t item, const answer *a)
 {
     const lk_call *c = j->c;
     const int64_t d = j->s.d, group = j->s.heads / j->s.kv_heads;
@@ -175,9 +222,13 @@ LK_INLINE void key_tile(const int width, int dot, const lk_attend_job *j, const 
         lk_attend_turn(width, dot, &c->in[1 + i], row * d, p.n, d, m->copy[0], m->lanes[i]);
         memset(m->sum[i], 0, (size_t)(d * width) * sizeof(float));
     }
+    if (a && dot)
+        lk_attend_pair_rows(&c->in[1], row * d, 0, p.n, d, a->keys);
+    else if (a)
+        lk_load(c->in[1].dtype, c->in[1].data, row * d, p.n * d, a->keys);
     for (int64_t h = p.h * group; h < (p.h + 1) * group; h++)
         for (int64_t base = p.see.first / LK_ROWS * LK_ROWS; base < p.see.end; base += LK_ROWS)
-            grad_rows(width, dot, 1, j, m, &p, h, p.h, base, &w);
+            grad_rows(width, dot, 1, j, m, &p, h, p.h, base, &w, a);
     for (int i = 0; i < width; i++) {
         one[i] = p.lo[i] < p.hi[i];
         factor[i] = one[i] * (float)j->s.scale;
@@ -188,6 +239,26 @@ LK_INLINE void key_tile(const int width, int dot, const lk_attend_job *j, const 
         lk_attend_store(width, m->sum[1], one, &c->out[2], row * d, p.n, d);
 }
 
+static int64_t answer_rows(const lk_attend_job *j)
+{
+    return j->s.heads / j->s.kv_heads * j->s.n;
+}
+
+static answer answer_at(const lk_attend_job *j, const lk_scratch *m)
+{
+    float *const keys = m->more + answer_rows(j) * j->s.d;
+    return (answer){m->more, keys, keys + LK_WIDE * j->s.d};
+}
+
+/* The dq of the heads that share head `item` of the keys: neighbours. */
+static void store_answers(const lk_attend_job *j, const answer *a, int64_t item)
+{
+    const int64_t n = answer_rows(j) * j->s.d;
+    for (int64_t i = 0; i < n; i++)
+        a->dq[i] *= (float)j->s.scale;
+    lk_store(j->c->out[0].dtype, j->c->out[0].data, item * n, n, a->dq);
+}
+
 #define TILES(width)                                                                               \
     static void query_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)           \
     {                                                                                              \
@@ -195,7 +266,15 @@ LK_INLINE void key_tile(const int width, int dot, const lk_attend_job *j, const 
     }                                                                                              \
     static void key_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)             \
     {                                                                                              \
-        key_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item);                                 \
+        key_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item, NULL);                           \
+    }                                                                                              \
+    static void head_##width(const lk_attend_job *j, const lk_scratch *m, int64_t item)            \
+    {                                                                                              \
+        const answer a = answer_at(j, m);                                                          \
+        memset(a.dq, 0, (size_t)(answer_rows(j) * j->s.d) * sizeof(float));                        \
+        for (int64_t t = 0; t < j->tiles; t++)                                                     \
+            key_tile(width, lk_attend_dots(j->c, j->s.d), j, m, item * j->tiles + t, &a);          \
+        store_answers(j, &a, item);                                                                \
     }
 TILES(16)
 TILES(32)
@@ -240,7 +319,8 @@ static lk_status attention_grad_prepare(lk_call *c, size_t *work_bytes)
 {
     const lk_attention_sizes s = lk_attention_sizes_of(c);
     const int64_t parts = 2 * s.n_batch * s.heads * ((s.n + 15) / 16);
-    return lk_attend_prepare(c, (size_t)(n_queries(&s) + parts), work_bytes);
+    const int64_t each = answers_by_key(c, &s) ? answer_floats(&s) : 0;
+    return lk_attend_prepare(c, (size_t)each, (size_t)(n_queries(&s) + parts), work_bytes);
 }
 
 static lk_status attention_grad_whole(const lk_call *c)
@@ -249,9 +329,17 @@ static lk_status attention_grad_whole(const lk_call *c)
     lk_attend_job q, k;
     LK_TRY(lk_attend_job_new(&q, c, 0));
     LK_TRY(lk_attend_job_new(&k, c, 1));
-    q.e = k.e = q.scratch + (size_t)q.threads * lk_scratch_floats(q.s.d);
+    const int by_key = answers_by_key(c, &q.s);
+    q.more = k.more = by_key ? answer_floats(&q.s) : 0;
+    q.e = k.e = q.scratch + (size_t)q.threads * lk_scratch_all(&q);
     q.parts = q.e + n_queries(&q.s);
     lk_parallel_for(n_queries(&q.s), 256, find_e, &q);
+    if (by_key && c->out[0].data) {
+        k.items /= k.tiles;
+        k.tile = k.height == 16 ? head_16 : k.height == 32 ? head_32 : head_64;
+        lk_attend_run(&k);
+        goto done;
+    }
     q.tile = q.height == 16 ? query_16 : q.height == 32 ? query_32 : query_64;
     k.tile = k.height == 16 ? key_16 : k.height == 32 ? key_32 : key_64;
     if (c->out[0].data || c->out[3].data)
