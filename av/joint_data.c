@@ -1,13 +1,11 @@
 /* joint_data.c - see joint_data.h. */
-#include "av/joint_data.h"
+#include "av/joint_data_impl.h"
 
-#include "av/dataset.h"
 #include "av/latents.h"
 #include "av/tokenize_impl.h"
 #include "kernels/file.h"
 #include "kernels/mem.h"
 #include "kernels/progress.h"
-#include "kernels/rng.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,36 +14,6 @@
 #include <unistd.h>
 
 enum { PROMPT_BYTES = 96, EVENT_BYTES = 24, PIECE = 4096 };
-
-/* What one clip of the model points to. */
-typedef struct kept {
-    float *video, *audio;
-    lk_span *video_span, *audio_span;
-    lk_vae_stamp *stamp;
-    lk_joint_event *events;
-    char *texts; /* of the events, EVENT_BYTES + 1 each */
-} kept;
-
-struct lk_joint_data {
-    lk_joint_data_config c;
-    lk_dataset *data;
-    lk_vae *vae;
-    lk_codec *codec;
-    lk_vae_encoder *video;
-    lk_codec_encoder *audio;
-    lk_latents_video video_facts;
-    lk_latents_audio audio_facts;
-    uint8_t *rgb;
-    float *latent, *pcm, *numbers;
-    int64_t n;
-    lk_joint_clip *clips;
-    kept *kept;                 /* of every clip */
-    int64_t *order, n_labelled; /* clips with caption or events, then those without */
-    lk_joint_event *events;     /* [batch, most_events], of parts */
-    uint8_t *held;              /* [batch, crop_latents] */
-    int most_events;            /* of a whole clip */
-    lk_joint_sizes sizes;
-};
 
 void lk_joint_data_close(lk_joint_data **out)
 {
@@ -230,7 +198,7 @@ static void open_cached(const lk_joint_data *d, int64_t i, const char *path, lk_
 static lk_status read_latents(lk_joint_data *d, lk_latents *l, int64_t i)
 {
     lk_status st = LK_OK;
-    kept *k = &d->kept[i];
+    lk_joint_kept *k = &d->kept[i];
     const lk_latents_video v = lk_latents_get_video(l);
     const lk_latents_audio a = lk_latents_get_audio(l);
     const int64_t cells = (int64_t)v.rows * v.columns * v.channels;
@@ -273,7 +241,7 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
     lk_status st = LK_OK;
     const lk_dataset_clip clip = lk_dataset_get_clip(d->data, i);
     const lk_dataset_event *from = lk_dataset_events(d->data, i);
-    kept *k = &d->kept[i];
+    lk_joint_kept *k = &d->kept[i];
     LK_TRY(LK_NEW_ARRAY(&k->events, clip.n_events));
     LK_TRY(LK_NEW_ARRAY(&k->texts, clip.n_events * (EVENT_BYTES + 1)));
     for (int64_t j = 0; j < clip.n_events; j++) {
@@ -353,111 +321,11 @@ done:
     return st;
 }
 
-/* ---- what is drawn --------------------------------------------------------------------------- */
-
-static int64_t cells_of(const lk_joint_data *d)
-{
-    return (int64_t)d->video_facts.rows * d->video_facts.columns * d->video_facts.channels;
-}
-
-static int is_cut(const lk_joint_data *d, const lk_joint_clip *c)
-{
-    return d->c.crop_latents > 0 && c->n_latents > d->c.crop_latents;
-}
-
-/* A part of clip c, in the memory of place b of the batch. */
-static lk_joint_clip part_of(const lk_joint_data *d, const lk_joint_clip *c, int from, int b)
-{
-    return lk_joint_crop(c, from, d->c.crop_latents, cells_of(d), d->audio_facts.continuous,
-                         d->events + (int64_t)b * d->most_events,
-                         d->held + (int64_t)b * d->c.crop_latents);
-}
-
-static void make_room_for(lk_joint_data *d, const lk_joint_clip *c)
-{
-    lk_joint_sizes *z = &d->sizes;
-    z->latents = c->n_latents > z->latents ? c->n_latents : z->latents;
-    z->sounds = c->n_sounds > z->sounds ? c->n_sounds : z->sounds;
-    z->events = c->n_events > z->events ? c->n_events : z->events;
-}
-
-static lk_status settle_sizes(lk_joint_data *d)
-{
-    lk_status st = LK_OK;
-    LK_TRY(LK_NEW_ARRAY(&d->events, (int64_t)d->c.batch * d->most_events));
-    LK_TRY(LK_NEW_ARRAY(&d->held, (int64_t)d->c.batch * d->c.crop_latents));
-    for (int64_t i = 0; i < d->n; i++) {
-        const lk_joint_clip *c = &d->clips[i];
-        if (!is_cut(d, c))
-            make_room_for(d, c);
-        for (int from = 0; is_cut(d, c) && from <= c->n_latents - d->c.crop_latents; from++) {
-            const lk_joint_clip part = part_of(d, c, from, 0);
-            make_room_for(d, &part);
-        }
-    }
-done:
-    return st;
-}
-
-static lk_status sort_labelled(lk_joint_data *d)
-{
-    lk_status st = LK_OK;
-    int64_t n = 0;
-    LK_TRY(LK_NEW_ARRAY(&d->order, d->n));
-    for (int unlabelled = 0; unlabelled < 2; unlabelled++) {
-        for (int64_t i = 0; i < d->n; i++)
-            if ((!d->clips[i].prompt[0] && d->clips[i].n_events == 0) == unlabelled)
-                d->order[n++] = i;
-        d->n_labelled = unlabelled ? d->n_labelled : n;
-    }
-    LK_REQUIRE(d->c.unlabelled <= 0 || d->n_labelled < d->n, LK_E_ARG,
-               "unlabelled=%g: every clip has a caption or events", d->c.unlabelled);
-    LK_REQUIRE(d->c.unlabelled < 0 || d->c.unlabelled >= 1 || d->n_labelled > 0, LK_E_ARG,
-               "unlabelled=%g: no clip has a caption or events", d->c.unlabelled);
-done:
-    return st;
-}
-
-static const lk_joint_clip *draw_clip(const lk_joint_data *d, uint64_t seed, uint64_t at)
-{
-    const uint64_t clips = UINT64_C(0x636c697073), labels = UINT64_C(0x6c6162656c73);
-    const int without = (double)lk_rng_uniform(seed, labels, at) < d->c.unlabelled;
-    const int64_t first = without ? d->n_labelled : 0, end = without ? d->n : d->n_labelled;
-    if (d->c.unlabelled < 0)
-        return &d->clips[lk_rng_below(seed, clips, at, (uint32_t)d->n)];
-    return &d->clips[d->order[first + lk_rng_below(seed, clips, at, (uint32_t)(end - first))]];
-}
-
-lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
-                             lk_joint_clip *clips)
-{
-    lk_status st = LK_OK;
-    const lk_joint_data *d = data;
-    LK_REQUIRE(first || n <= d->c.batch, LK_E_ARG, "there is room for %d clips, not %d", d->c.batch,
-               n);
-    for (int b = 0; b < n; b++) {
-        const uint64_t at = (uint64_t)index * (uint64_t)n + (uint64_t)b;
-        const lk_joint_clip *c = draw_clip(d, seed, at);
-        clips[b] = *c;
-        if (!first && is_cut(d, c))
-            clips[b] = part_of(d, c,
-                               (int)lk_rng_below(seed, UINT64_C(0x7061727473), at,
-                                                 (uint32_t)(c->n_latents - d->c.crop_latents + 1)),
-                               b);
-    }
-done:
-    return st;
-}
-
-/* ---- from datasets to clips ------------------------------------------------------------------ */
-
 lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *config)
 {
     lk_status st = LK_OK;
     lk_joint_data *d = NULL;
-    LK_REQUIRE(config->vae && config->codec && config->cache && config->batch > 0 &&
-                   config->crop_latents >= 0,
-               LK_E_ARG,
+    LK_REQUIRE(config->vae && config->codec && config->cache && config->batch > 0, LK_E_ARG,
                "the joint model needs tokenizers: tokenizers.vae=FILE tokenizers.codec=FILE");
     LK_TRY(LK_NEW(&d));
     d->c = *config;
@@ -479,8 +347,7 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
                                 .event_bytes = EVENT_BYTES};
     LK_TRY(take_clips(d));
     LK_TRY(count_texts(d));
-    LK_TRY(settle_sizes(d));
-    LK_TRY(sort_labelled(d));
+    LK_TRY(lk_joint_data_draw(d, &(lk_joint_draws){0, -1}));
     *out = d;
     d = NULL;
 done:

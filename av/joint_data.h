@@ -20,12 +20,10 @@ typedef struct lk_joint_data lk_joint_data;
 typedef struct lk_joint_data_config {
     const char *const *paths; /* datasets, as lk_dataset_open takes them */
     int64_t n_paths;
-    int64_t n_most;          /* clips, the first ones; 0: all */
+    int64_t n_most;           /* clips, the first ones; 0: all */
     const char *vae, *codec;  /* files with weights */
     const char *cache;        /* folder */
     int batch;                /* clips at once */
-    int crop_latents;         /* longer clips are learnt from in parts of so many; 0: whole */
-    double unlabelled;        /* share of clips without caption and events; -1: as there are */
     const volatile int *stop; /* may be NULL */
 } lk_joint_data_config;
 
@@ -52,6 +50,19 @@ typedef struct lk_joint_source {
     int64_t n_samples;
 } lk_joint_source;
 lk_joint_source lk_joint_data_source(const lk_joint_data *d, int64_t i);
+
+/* ---- drawing (joint_draw.c) ---- */
+
+typedef struct lk_joint_draws {
+    int crop_latents;  /* longer clips are learnt from in parts of so many; 0: whole */
+    double unlabelled; /* share of clips without caption and events; below 0: as there are */
+} lk_joint_draws;
+
+extern const lk_option lk_joint_draw_options[];
+
+/* How clips shall be drawn from here on; whole and as there are until then.  Sizes follow.
+ * LK_E_ARG for a share of what there is none of. */
+LK_CHECKED lk_status lk_joint_data_draw(lk_joint_data *d, const lk_joint_draws *draws);
 
 /* A lk_joint_fill: clips drawn with equal chance, apart from the share of unlabelled ones; of one
  * with more latents than crop_latents a part drawn with equal chance (lk_joint_crop), unless its

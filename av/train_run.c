@@ -192,18 +192,8 @@ static const lk_option tokenizer_rows[] = {
     LK_OPT_TEXT(tokenizers, codec, NULL, "weights of the audio codec"),
     LK_OPT_INT(tokenizers, batch, 8, 1, 4096, "clips at once"), LK_OPT_END};
 
-typedef struct draws {
-    int crop_latents;
-    double unlabelled;
-} draws;
-
-static const lk_option draw_rows[] = {
-    LK_OPT_INT(draws, crop_latents, 0, 0, 1 << 20, "latents of the picture in a part; 0: all"),
-    LK_OPT_DOUBLE(draws, unlabelled, -1, -1, 1, "share of clips without texts; -1: as there are"),
-    LK_OPT_END};
-
 /* Latents lie in RUN/`folder`, a folder of its own for each process. */
-static lk_status open_joint_data(setup *s, const tokenizers *t, draws how, const char *const *paths,
+static lk_status open_joint_data(setup *s, const tokenizers *t, const char *const *paths,
                                  int64_t n_paths, const char *folder, lk_joint_data **data)
 {
     lk_status st = LK_OK;
@@ -216,8 +206,6 @@ static lk_status open_joint_data(setup *s, const tokenizers *t, draws how, const
                                                             .codec = t->codec,
                                                             .cache = cache,
                                                             .batch = t->batch,
-                                                            .crop_latents = how.crop_latents,
-                                                            .unlabelled = how.unlabelled,
                                                             .stop = lk_stop_flag()}));
 done:
     lk_free(cache);
@@ -233,8 +221,7 @@ static lk_status hold_out(setup *s, const tokenizers *t, const lk_joint_sampling
     int64_t n = 0;
     if (s->n_validation == 0)
         return LK_OK;
-    LK_TRY(
-        open_joint_data(s, t, (draws){0, -1}, s->validation, s->n_validation, "validation", data));
+    LK_TRY(open_joint_data(s, t, s->validation, s->n_validation, "validation", data));
     c->held_out = lk_joint_data_clips(*data, &n);
     LK_REQUIRE(n <= 1 << 20, LK_E_ARG, "%lld clips held out are too many", (long long)n);
     c->n_held_out = (int)n;
@@ -255,7 +242,7 @@ static lk_status train_joint(setup *s)
     lk_joint_config model;
     lk_joint_train_config c;
     tokenizers t;
-    draws how;
+    lk_joint_draws draws;
     lk_joint_sampling sampling;
     lk_joint_data *data = NULL, *held_out = NULL;
     lk_joint_samples *samples = NULL;
@@ -265,11 +252,12 @@ static lk_status train_joint(setup *s)
     LK_TRY(lk_config_options(s->config, "tokenizers", tokenizer_rows, &t));
     LK_TRY(lk_config_options(s->config, "model", lk_joint_options, &model));
     LK_TRY(lk_config_options(s->config, "train", lk_joint_train_options, &c));
-    LK_TRY(lk_config_options(s->config, "train", draw_rows, &how));
+    LK_TRY(lk_config_options(s->config, "train", lk_joint_draw_options, &draws));
     LK_TRY(lk_config_options(s->config, "samples", lk_joint_sampling_options, &sampling));
     LK_TRY(keep_settings(s));
     lk_stop_on_signals();
-    LK_TRY(open_joint_data(s, &t, how, s->data, s->n_data, "latents", &data));
+    LK_TRY(open_joint_data(s, &t, s->data, s->n_data, "latents", &data));
+    LK_TRY(lk_joint_data_draw(data, &draws));
     LK_TRY(hold_out(s, &t, &sampling, &held_out, &samples, &c));
     if (model.video_channels == 0)
         model.video_channels = lk_joint_data_channels(data, LK_JOINT_VIDEO);

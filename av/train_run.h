@@ -4,10 +4,10 @@
  *     model: {rate_hz: 16000, ...}     rows of lk_codec_options or lk_vae_options
  *     train: {steps: 20000, ...}       rows of lk_codec_train_options or lk_vae_train_options
  *
- * The joint model has the rows of lk_joint_options and lk_joint_train_options there, and
+ * The joint model has the rows of lk_joint_options, and of lk_joint_train_options and
+ * lk_joint_draw_options, there, and
  *
  *     tokenizers: {vae: FILE, codec: FILE, batch: 8}
- *     train: {crop_latents: 0, unlabelled: -1}    which clips are drawn, see joint_data.h
  *     validation: [other.h5]           datasets that are not learnt from; none: no validation
  *     samples: {steps: 30, ...}        rows of lk_joint_sampling_options, for pictures of samples
  *

@@ -86,17 +86,20 @@ static void write_clips(void)
     lk_shard_close(&s);
 }
 
-static lk_status open_data(lk_joint_data **d, int part, double unlabelled)
+static lk_joint_data *open_data(int part, double unlabelled)
 {
     const char *const paths[] = {shard};
-    return lk_joint_data_open(d, &(lk_joint_data_config){.paths = paths,
-                                                         .n_paths = 1,
-                                                         .vae = vae,
-                                                         .codec = codec,
-                                                         .cache = cache,
-                                                         .batch = BATCH,
-                                                         .crop_latents = part,
-                                                         .unlabelled = unlabelled});
+    lk_joint_data *d = NULL;
+    CHECK_OK(lk_joint_data_open(&d, &(lk_joint_data_config){.paths = paths,
+                                                            .n_paths = 1,
+                                                            .vae = vae,
+                                                            .codec = codec,
+                                                            .cache = cache,
+                                                            .batch = BATCH}));
+    assert_int_equal(lk_joint_data_sizes(d).latents, 5); /* whole, until something else is said */
+    CHECK_FAILS(lk_joint_data_draw(d, &(lk_joint_draws){-1, 0}), LK_E_ARG);
+    CHECK_OK(lk_joint_data_draw(d, &(lk_joint_draws){part, unlabelled}));
+    return d;
 }
 
 /* Which clip a part is of, and from which latent on. */
@@ -116,10 +119,10 @@ static int whose(const lk_joint_data *d, const lk_joint_clip *c, int *from)
 
 static void parts_are_drawn_from_everywhere(void **state)
 {
-    lk_joint_data *d = NULL;
+    lk_joint_data *d;
     int seen[CLIPS][5] = {{0}}, most_sounds = 0, most_events = 0, from;
     (void)state;
-    CHECK_OK(open_data(&d, PART, -1));
+    d = open_data(PART, -1);
     const lk_joint_sizes z = lk_joint_data_sizes(d);
     assert_int_equal(z.batch, BATCH);
     assert_int_equal(z.latents, PART);
@@ -150,11 +153,11 @@ static void parts_are_drawn_from_everywhere(void **state)
 
 static void the_same_is_drawn_again(void **state)
 {
-    lk_joint_data *d = NULL;
+    lk_joint_data *d;
     lk_joint_clip a[BATCH], b[BATCH];
     int at[2];
     (void)state;
-    CHECK_OK(open_data(&d, PART, 0.5));
+    d = open_data(PART, 0.5);
     CHECK_OK(lk_joint_data_fill(d, 3, 7, BATCH, 0, a));
     CHECK_OK(lk_joint_data_fill(d, 3, 8, BATCH, 0, b));
     CHECK_OK(lk_joint_data_fill(d, 3, 7, BATCH, 0, b));
@@ -166,11 +169,11 @@ static void the_same_is_drawn_again(void **state)
 
 static void first_latents_begin_their_clips(void **state)
 {
-    lk_joint_data *d = NULL;
+    lk_joint_data *d;
     lk_joint_clip c[4 * BATCH];
     int from;
     (void)state;
-    CHECK_OK(open_data(&d, PART, -1));
+    d = open_data(PART, -1);
     for (int64_t index = 0; index < 10; index++) {
         CHECK_OK(lk_joint_data_fill(d, 3, index, 4 * BATCH, 1, c)); /* more than parts */
         for (int b = 0; b < 4 * BATCH; b++) {
@@ -186,9 +189,9 @@ static void the_unlabelled_have_their_share(void **state)
     static const double shares[] = {0, 0.2, 1};
     (void)state;
     for (int k = 0; k < 3; k++) {
-        lk_joint_data *d = NULL;
+        lk_joint_data *d;
         int unlabelled = 0;
-        CHECK_OK(open_data(&d, 0, shares[k]));
+        d = open_data(0, shares[k]);
         assert_int_equal(lk_joint_data_sizes(d).latents, 5);
         for (int64_t index = 0; index < 80; index++) {
             lk_joint_clip c[BATCH];
