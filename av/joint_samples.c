@@ -41,7 +41,7 @@ static lk_status choose_clips(lk_joint_samples *s)
     s->n = n < ROWS ? (int)n : ROWS;
     s->sizes = lk_joint_data_sizes(s->data);
     s->sizes.batch = s->n;
-    s->sizes.latents = s->sizes.sounds = 0;
+    s->sizes.latents = s->sizes.sounds = s->sizes.events = 0; /* whole, whatever is drawn */
     for (int i = 0; i < s->n; i++) {
         lk_joint_clip *c = &s->asked[i];
         s->clip[i] = i * n / s->n;
@@ -51,6 +51,8 @@ static lk_status choose_clips(lk_joint_samples *s)
             s->sizes.latents = c->n_latents;
         if (c->n_sounds > s->sizes.sounds)
             s->sizes.sounds = c->n_sounds;
+        if (c->n_events > s->sizes.events)
+            s->sizes.events = c->n_events;
         for (int k = 0; k < 2; k++) {
             const lk_span *span = k ? c->audio_span : c->video_span;
             const int count = k ? c->n_sounds : c->n_latents;

@@ -3,7 +3,8 @@
 #include "tests/check.h"
 
 #include "av/dataset.h"
-#include "av/joint_data.h"
+#include "av/joint_samples.h"
+#include "kernels/mem.h"
 #include "kernels/rng.h"
 
 #include <ftw.h>
@@ -204,6 +205,64 @@ static void the_unlabelled_have_their_share(void **state)
     }
 }
 
+/* Data, draws and a picture of samples, as a training has them. */
+static lk_status use(lk_joint *m, const lk_joint_sampling *sampling)
+{
+    const char *const paths[] = {shard};
+    lk_status st = LK_OK;
+    lk_joint_data *d = NULL;
+    lk_joint_samples *s = NULL;
+    lk_joint_clip c[BATCH];
+    LK_TRY(lk_joint_data_open(&d, &(lk_joint_data_config){.paths = paths,
+                                                          .n_paths = 1,
+                                                          .vae = vae,
+                                                          .codec = codec,
+                                                          .cache = cache,
+                                                          .batch = BATCH}));
+    LK_TRY(lk_joint_data_draw(d, &(lk_joint_draws){PART, -1}));
+    LK_TRY(lk_joint_data_fill(d, 1, 0, BATCH, 0, c));
+    LK_TRY(lk_joint_samples_new(&s, d, sampling, folder));
+    LK_TRY(lk_joint_samples_show(s, 1, m));
+done:
+    lk_joint_samples_free(&s);
+    lk_joint_data_close(&d);
+    return st;
+}
+
+static void failed_allocations_are_clean(void **state)
+{
+    lk_joint_config config;
+    lk_joint_sampling sampling;
+    lk_joint *m = NULL;
+    char picture[96];
+    int fired = 1;
+    (void)state;
+    lk_option_defaults(lk_joint_options, &config);
+    lk_option_defaults(lk_joint_sampling_options, &sampling);
+    config.width = 16;
+    config.heads = 2;
+    config.blocks = config.text_blocks = 1;
+    config.video_channels = 16;
+    config.audio_channels = 4;
+    sampling.steps = 1;
+    CHECK_OK(lk_joint_new(&m, &config, NULL));
+    CHECK_OK(use(m, &sampling));
+    snprintf(picture, sizeof picture, "%s/step_00000001.png", folder);
+    assert_int_equal(access(picture, F_OK), 0);
+    for (int n = 1; fired; n += 1 + n / check_count(8, 2)) {
+        snprintf(picture, sizeof picture, "%s/given.png", folder);
+        (void)remove(picture);
+        lk_mem_fail_after(n);
+        const lk_status st = use(m, &sampling);
+        fired = lk_mem_fault_fired();
+        lk_mem_fail_after(0);
+        if (st != (fired ? LK_E_MEMORY : LK_OK))
+            fail_msg("failure %d gave %s: %s", n, lk_status_name(st), lk_error_text());
+        lk_error_clear();
+    }
+    lk_joint_free(&m);
+}
+
 static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
 {
     (void)s;
@@ -239,6 +298,7 @@ int main(void)
         cmocka_unit_test(the_same_is_drawn_again),
         cmocka_unit_test(first_latents_begin_their_clips),
         cmocka_unit_test(the_unlabelled_have_their_share),
+        cmocka_unit_test(failed_allocations_are_clean),
     };
     return cmocka_run_group_tests(tests, make_files, drop_files);
 }
