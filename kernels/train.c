@@ -206,10 +206,11 @@ static int takes_part(const lk_train_phase *p, int64_t step)
 
 static double rate_at(const lk_train_phase *p, int64_t step)
 {
-    const double rate = lk_schedule_rate(&p->schedule, step);
+    const lk_schedule *s = &p->schedule;
+    const double rate = lk_schedule_rate(s, step);
     const int64_t since = step - p->from + 1;
-    return p->from > 0 && since < p->schedule.warmup
-               ? rate * (double)since / (double)p->schedule.warmup
+    return p->from > 0 && since < s->warmup
+               ? fmin(rate, s->peak * (double)since / (double)s->warmup)
                : rate;
 }
 
