@@ -240,8 +240,8 @@ static void exchanges_let_through_what_they_say(void **state)
         if (sounds != cases[i].sounds || latents != cases[i].latents)
             fail_msg("%s %s by %s: sounds %x, latents %x", cases[i].exchange, cases[i].directions,
                      cases[i].clock, sounds, latents);
-        assert_int_equal(sounds_moved(m, &clip, &(lk_joint_without){NULL, (const uint8_t[]){1}, 0}),
-                         0);
+        assert_int_equal(
+            sounds_moved(m, &clip, &(lk_joint_without){NULL, NULL, (const uint8_t[]){1}, 0}), 0);
         lk_joint_free(&m);
     }
 }
@@ -251,8 +251,8 @@ static void late_partners_are_seen_later(void **state)
 {
     const lk_joint_clip clip = joint_toy_clip(0);
     const lk_joint_config c = joint_toy_config("window");
-    const lk_joint_without alone = {NULL, (const uint8_t[]){1}, 0};
-    const lk_joint_without late = {NULL, NULL, 40 * MS}, gone = {NULL, NULL, 9000 * MS};
+    const lk_joint_without alone = {NULL, NULL, (const uint8_t[]){1}, 0};
+    const lk_joint_without late = {NULL, NULL, NULL, 40 * MS}, gone = {NULL, NULL, NULL, 9000 * MS};
     lk_joint *m = NULL;
     answer x, now, v;
     (void)state;
@@ -292,7 +292,8 @@ static void blocks_without_exchange_have_none(void **state)
 static void texts_are_read(void **state)
 {
     const lk_joint_config c = joint_toy_config("window");
-    const lk_joint_without silent = {(const uint8_t[]){1}, NULL, 0};
+    const lk_joint_without silent = {(const uint8_t[]){1}, NULL, NULL, 0};
+    const lk_joint_without unscripted = {NULL, (const uint8_t[]){1}, NULL, 0};
     lk_joint_event events[2];
     lk_joint_clip clip = joint_toy_clip(0), other = clip;
     lk_joint *m = NULL;
@@ -316,6 +317,9 @@ static void texts_are_read(void **state)
         ask(m, &clip, &silent, &x, &first);
         ask(m, &other, &silent, &x, &v);
         assert_memory_equal(&first, &v, sizeof v);
+        ask(m, &clip, &unscripted, &x, &first);
+        ask(m, &other, &unscripted, &x, &v);
+        assert_int_equal(memcmp(&first, &v, sizeof v) == 0, what > 0);
     }
     lk_joint_free(&m);
 }

@@ -17,6 +17,7 @@ static lk_status make_room(lk_joint_batch *b)
     const lk_joint_sizes *z = &b->sizes;
     LK_TRY(LK_NEW_ARRAY(&b->clips, z->batch));
     LK_TRY(LK_NEW_ARRAY(&b->no_text, z->batch));
+    LK_TRY(LK_NEW_ARRAY(&b->no_script, z->batch));
     LK_TRY(LK_NEW_ARRAY(&b->no_exchange, z->batch));
     for (int s = 0; s < 2; s++) {
         const int64_t tokens = z->batch * lk_joint_tokens(z, s), k = lk_joint_channels(b->m, s);
@@ -64,6 +65,7 @@ void lk_joint_batch_clear(lk_joint_batch *b)
     lk_joint_placer_free(&b->placer);
     lk_free(b->clips);
     lk_free(b->no_text);
+    lk_free(b->no_script);
     lk_free(b->no_exchange);
     for (int s = 0; s < 2; s++) {
         lk_free(b->held[s]);
@@ -141,7 +143,7 @@ lk_status lk_joint_batch_write(lk_joint_batch *b, uint64_t step)
 {
     lk_status st = LK_OK;
     LK_TRY(lk_joint_place(b->placer, b->graph, &b->loss.in, b->clips,
-                          &(lk_joint_without){b->no_text, b->no_exchange, 0}, step));
+                          &(lk_joint_without){b->no_text, b->no_script, b->no_exchange, 0}, step));
     for (int s = 0; s < 2; s++) {
         const int64_t n = lk_joint_tokens(&b->sizes, s);
         b->moving[s] = share_out(b->share[s], b->sizes.batch, n);

@@ -185,11 +185,13 @@ typedef struct lk_joint_train_config {
     double rate, last_rate;
     int warmup;
     double decay, average, clip;
-    double no_text, no_exchange; /* shares of clips whose prompt and script, or exchange, are
-                                    dropped, so that guidance works */
+    /* Shares of clips without prompt and script, and without exchange, so that guidance works; and
+     * without script, so that streams have to learn from each other what it would tell them. */
+    double no_text, no_script, no_exchange;
     double hold_audio, hold_video, hold_first, hold_range; /* shares of clips that train a task */
     int log_every, save_every, keep;
     int validate_every, sample_every; /* 0: never */
+    const char *start_from;           /* file with weights of the same model, or NULL */
     int seed;                         /* of clips and noise */
 } lk_joint_train_config;
 

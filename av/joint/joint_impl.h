@@ -105,10 +105,10 @@ lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stream, lk_span *out);
 void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
 
-/* Which clips go without text, or without the exchange, [batch] each; NULL: none.  Streams see each
- * other `late` flicks later than they are. */
+/* Which clips go without text, without its script alone, or without the exchange, [batch] each;
+ * NULL: none.  Streams see each other `late` flicks later than they are. */
 typedef struct lk_joint_without {
-    const uint8_t *text, *exchange;
+    const uint8_t *text, *script, *exchange;
     lk_flick late;
 } lk_joint_without;
 
@@ -164,9 +164,9 @@ typedef struct lk_joint_batch {
     lk_graph *graph;
     lk_joint_loss loss;
     lk_joint_placer *placer;
-    lk_joint_clip *clips;               /* [batch] */
-    uint8_t *no_text, *no_exchange;     /* [batch] */
-    uint8_t *held[2];                   /* [batch, latents] */
+    lk_joint_clip *clips;                       /* [batch] */
+    uint8_t *no_text, *no_script, *no_exchange; /* [batch] */
+    uint8_t *held[2];                           /* [batch, latents] */
     int moving[2];                      /* clips that have a part in the loss, once written */
     float *mean[2], *deviation[2];      /* [channels] */
     float *x[2], *target[2], *share[2]; /* of all tokens */

@@ -232,7 +232,8 @@ static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,
             p->length[s][b] = (int32_t)(n * each);
             p->keys[s][b] = alone ? 0 : p->length[s][b];
         }
-        p->events[b] = silent ? 0 : c->n_events;
+        p->events[b] =
+            silent || (without && without->script && without->script[b]) ? 0 : c->n_events;
         if (p->s.events)
             lk_joint_clock_events(p->m->clock, c, p->event + (int64_t)b * p->s.events);
         p->prompt[b] = 0;

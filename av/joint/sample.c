@@ -145,7 +145,7 @@ static void begin(sampler *s, int i)
 static lk_status place(sampler *s, int pass)
 {
     lk_status st = LK_OK;
-    const lk_joint_without without = {pass == NO_TEXT ? s->every : NULL,
+    const lk_joint_without without = {pass == NO_TEXT ? s->every : NULL, NULL,
                                       pass == NO_EXCHANGE ? s->every : NULL,
                                       pass == SHIFTED ? lk_flick_from_s(s->o->shift_ms / 1000) : 0};
     if (s->placed != pass)
