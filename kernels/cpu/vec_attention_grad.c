@@ -116,14 +116,17 @@ static float cost_of(const lanes *w, int side, int64_t i, float dlse)
     return -(w->far_ds[side][i] - too_much * w->far_p[side][i]);
 }
 
-/* dq of rows first .. end - 1, without the scale. */
+/* dq of rows first .. end - 1, without the scale.  Lanes that see nothing are not masked in rows
+ * that all others see, and neither are those beyond the last, of which one may share a word with
+ * it. */
 LK_INLINE void add_answers(const int width, int dot, const answer *a, const lk_attend_place *p,
                            int64_t d, int64_t first, int64_t end, float *ds, float *dq)
 {
     lk_tile_fn *const add = answers[d / 32][dot];
+    for (int64_t i = 0; i < (p->n + 1) / 2 * 2; i++)
+        for (int64_t r = first; r < end && (i >= p->n || p->lo[i] >= p->hi[i]); r++)
+            ds[r * width + i] = 0;
     if (dot) {
-        for (int64_t r = first; r < end && p->n % 2; r++) /* its word's other half is no lane */
-            ds[r * width + p->n] = 0;
         lk_store(LK_BF16, a->words, 0, (end - first) * width, ds + first * width);
         add(a->words, width / 2, end - first, a->keys, (p->n + 1) / 2, dq, NULL);
     } else {
