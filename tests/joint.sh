@@ -172,7 +172,7 @@ refuse 2 seconds $all --seconds 0
 refuse 2 outside $all --seconds 0.5 --script late.txt
 refuse 1 'line 1' $all --script noon.txt
 refuse 1 nowhere.txt $all --script nowhere.txt
-refuse 2 --model --vae x --codec y
+refuse 1 --weights --weights nowhere
 refuse 2 both $all --audio x --video x
 refuse 2 --image $all --image x --video x
 refuse 2 'one of' $all --extend x --retake x

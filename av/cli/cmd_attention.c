@@ -4,6 +4,8 @@
 #include "av/cli/cli.h"
 #include "av/cli/scratch.h"
 #include "av/json.h"
+#include "av/weights.h"
+#include "kernels/mem.h"
 #include "kernels/stop.h"
 
 #include <math.h>
@@ -15,16 +17,18 @@ enum { MOST_LEVELS = 32 };
 #define NEAR_MS 80.0
 
 typedef struct settings {
-    const char *model, *vae, *codec, *data, *levels, *out, *png;
+    const char *weights, *model, *vae, *codec, *data, *levels, *out, *png;
     double bin, reach;
     int clips, seed;
     bool json;
 } settings;
 
 static const lk_option rows[] = {
-    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model"),
-    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer"),
-    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec"),
+    LK_OPT_TEXT(settings, weights, NULL,
+                "folder with joint, vae and codec.safetensors; those that come along if not given"),
+    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model instead of the folder's"),
+    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),
+    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),
     LK_OPT_TEXT(settings, data, NULL, "dataset; may be repeated, and given as an operand"),
     LK_OPT_INT(settings, clips, 8, 1, 100000, "clips, the first of the datasets"),
     LK_OPT_TEXT(settings, levels, "0.1,0.5,0.9",
@@ -203,15 +207,18 @@ done:
 static lk_status run(const settings *s, const char *const *data, int64_t n_data)
 {
     lk_status st = LK_OK;
+    const char *file[3] = {s->model, s->vae, s->codec};
+    char *found[3] = {NULL, NULL, NULL};
     double levels[MOST_LEVELS];
     int n_levels;
     lk_scratch scratch = {{0}};
     lk_joint_probe *p = NULL;
     LK_TRY(parse_levels(s->levels, levels, &n_levels));
+    LK_TRY(lk_weights_complete(s->weights, file, found));
     LK_TRY(lk_scratch_make(&scratch));
-    LK_TRY(lk_attention_run(&(lk_attention_options){.model = s->model,
-                                                    .vae = s->vae,
-                                                    .codec = s->codec,
+    LK_TRY(lk_attention_run(&(lk_attention_options){.model = file[0],
+                                                    .vae = file[1],
+                                                    .codec = file[2],
                                                     .data = data,
                                                     .n_data = n_data,
                                                     .n_clips = s->clips,
@@ -227,6 +234,8 @@ static lk_status run(const settings *s, const char *const *data, int64_t n_data)
                             &p));
     LK_TRY(say(s, p, levels));
 done:
+    for (int i = 0; i < 3; i++)
+        lk_free(found[i]);
     lk_joint_probe_free(&p);
     lk_scratch_remove(&scratch);
     return st;
@@ -243,8 +252,8 @@ int lk_cmd_attention(int argc, char **argv)
         "stream's\n"
         "gradient arrives.",
         rows,
-        "  lockstep attention --model joint.safetensors --vae vae.safetensors \\\n"
-        "      --codec codec.safetensors data.h5 -o attention.h5 --png attention.png",
+        "  lockstep pack --world talker --count 8 --seconds 2.56 -o talker.h5\n"
+        "  lockstep attention talker.h5 -o attention.h5 --png attention.png",
         "data"};
     settings s;
     lk_args args;
@@ -252,9 +261,7 @@ int lk_cmd_attention(int argc, char **argv)
     memset(&s, 0, sizeof s);
     if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
         return code;
-    if (!s.model || !s.vae || !s.codec) {
-        code = lk_cli_usage("attention", "give --model, --vae and --codec");
-    } else if ((args.n_files > 0) == (args.n_repeated > 0)) {
+    if ((args.n_files > 0) == (args.n_repeated > 0)) {
         code = lk_cli_usage("attention", "name datasets, as operands or by --data");
     } else {
         const int operands = args.n_files > 0;

@@ -2,6 +2,8 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/generate.h"
+#include "av/weights.h"
+#include "kernels/mem.h"
 #include "kernels/stop.h"
 
 #include <string.h>
@@ -9,16 +11,18 @@
 #define WINDOW_S 2.56
 
 typedef struct settings {
-    const char *model, *vae, *codec, *prompt, *script, *image, *audio, *video, *extend, *retake,
-        *only, *fps, *size, *latents, *out, *solver;
+    const char *weights, *model, *vae, *codec, *prompt, *script, *image, *audio, *video, *extend,
+        *retake, *only, *fps, *size, *latents, *out, *solver;
     double from, to, seconds, window, context, text, exchange;
     int seed, steps;
 } settings;
 
 static const lk_option rows[] = {
-    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model"),
-    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer"),
-    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec"),
+    LK_OPT_TEXT(settings, weights, NULL,
+                "folder with joint, vae and codec.safetensors; those that come along if not given"),
+    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model instead of the folder's"),
+    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),
+    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),
     LK_OPT_TEXT(settings, prompt, NULL, "what shall be seen and heard"),
     LK_OPT_TEXT(settings, script, NULL, "file with timed events, '0.50 s bounce metal' a line"),
     LK_OPT_TEXT(settings, image, NULL, "picture, or clip, whose first frame the clip begins with"),
@@ -48,10 +52,9 @@ static const lk_option rows[] = {
 static lk_status run(const settings *s)
 {
     lk_status st = LK_OK;
-    lk_generate_options o = {.model = s->model,
-                             .vae = s->vae,
-                             .codec = s->codec,
-                             .prompt = s->prompt,
+    const char *file[3] = {s->model, s->vae, s->codec};
+    char *found[3] = {NULL, NULL, NULL};
+    lk_generate_options o = {.prompt = s->prompt,
                              .script = s->script,
                              .image = s->image,
                              .audio = s->audio,
@@ -77,8 +80,14 @@ static lk_status run(const settings *s)
     o.sampling.to_video = o.sampling.to_audio = s->exchange;
     LK_TRY(lk_rate_parse(s->fps, &o.fps));
     LK_TRY(lk_args_size(s->size, "64x64", &o.width, &o.height));
+    LK_TRY(lk_weights_complete(s->weights, file, found));
+    o.model = file[0];
+    o.vae = file[1];
+    o.codec = file[2];
     LK_TRY(lk_generate(&o));
 done:
+    for (int i = 0; i < 3; i++)
+        lk_free(found[i]);
     return st;
 }
 
@@ -92,13 +101,13 @@ int lk_cmd_generate(int argc, char **argv)
         "from, "
         "or a clip of which a part is made again.",
         rows,
-        "  M='--model joint.safetensors --vae vae.safetensors --codec codec.safetensors'\n"
-        "  lockstep generate $M --prompt 'a ball on metal' --seconds 2.56 -o out.mp4\n"
-        "  lockstep generate $M --image first.png --script script.txt\n"
-        "  lockstep generate $M --video silent.mp4\n"
-        "  lockstep generate $M --audio speech.wav\n"
-        "  lockstep generate $M --extend out.mp4 --seconds 10 -o longer.mp4\n"
-        "  lockstep generate $M --retake out.mp4 --from 0.8 --to 1.6 --only audio -o again.mp4",
+        "  lockstep generate --prompt 'a rubber ball bounces on a metal plate' -o out.mp4\n"
+        "  lockstep generate --image first.png --script script.txt\n"
+        "  lockstep generate --video silent.mp4\n"
+        "  lockstep generate --audio speech.wav\n"
+        "  lockstep generate --extend out.mp4 --seconds 10 -o longer.mp4\n"
+        "  lockstep generate --retake out.mp4 --from 0.8 --to 1.6 --only audio -o again.mp4\n"
+        "  lockstep generate --weights runs/mine --prompt 'a ball'",
         NULL};
     settings s;
     lk_args args;
@@ -108,8 +117,6 @@ int lk_cmd_generate(int argc, char **argv)
         return code;
     if (args.n_files != 0) {
         code = lk_cli_usage("generate", "no operand is taken, but '%s' was given", args.file[0]);
-    } else if (!s.model || !s.vae || !s.codec) {
-        code = lk_cli_usage("generate", "give --model, --vae and --codec");
     } else {
         lk_stop_on_signals();
         const lk_status st = run(&s);
