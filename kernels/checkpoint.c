@@ -411,3 +411,15 @@ done:
     lk_text_free(&path);
     return st;
 }
+
+lk_status lk_checkpoint_of_run(const char *run, char **path)
+{
+    lk_status st = LK_OK;
+    lk_text folder = {0};
+    LK_TRY(lk_text_add(&folder, "%s/checkpoints", run));
+    LK_TRY(lk_checkpoint_latest(folder.at, path));
+    LK_REQUIRE(*path, LK_E_IO, "'%s' holds no checkpoint", folder.at);
+done:
+    lk_text_free(&folder);
+    return st;
+}

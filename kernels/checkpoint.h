@@ -62,6 +62,8 @@ LK_CHECKED lk_status lk_checkpoint_prune(const char *folder, int64_t step, int k
 /* Path of the newest file of the folder that is not damaged, to be freed by lk_free; NULL when
  * there is none.  Damaged ones are passed over with a warning that names file and tensor. */
 LK_CHECKED lk_status lk_checkpoint_latest(const char *folder, char **path);
+/* The newest checkpoint of a training's folder; LK_E_IO without one. */
+LK_CHECKED lk_status lk_checkpoint_of_run(const char *run, char **path);
 
 #ifdef __cplusplus
 }

@@ -263,19 +263,16 @@ done:
 static lk_status keep_result(const lk_vae_train_config *c)
 {
     lk_status st = LK_OK;
-    lk_text folder = {0}, path = {0};
+    lk_text path = {0};
     char *latest = NULL;
     lk_vae *v = NULL;
-    LK_TRY(lk_text_add(&folder, "%s/checkpoints", c->folder));
     LK_TRY(lk_text_add(&path, "%s/vae.safetensors", c->folder));
-    LK_TRY(lk_checkpoint_latest(folder.at, &latest));
-    LK_REQUIRE(latest, LK_E_IO, "'%s' holds no checkpoint", folder.at);
+    LK_TRY(lk_checkpoint_of_run(c->folder, &latest));
     LK_TRY(lk_vae_load(&v, latest, NULL));
     LK_TRY(lk_vae_save(v, path.at, LK_F32));
 done:
     lk_vae_free(&v);
     lk_free(latest);
-    lk_text_free(&folder);
     lk_text_free(&path);
     return st;
 }

@@ -311,6 +311,24 @@ done:
     return st;
 }
 
+/* The averaged weights of the newest checkpoint as a file to use. */
+static lk_status keep_result(const lk_joint_train_config *c)
+{
+    lk_status st = LK_OK;
+    lk_text path = {0};
+    char *latest = NULL;
+    lk_joint *m = NULL;
+    LK_TRY(lk_text_add(&path, "%s/joint.safetensors", c->folder));
+    LK_TRY(lk_checkpoint_of_run(c->folder, &latest));
+    LK_TRY(lk_joint_load(&m, latest, NULL));
+    LK_TRY(lk_joint_save(m, path.at, LK_F32));
+done:
+    lk_joint_free(&m);
+    lk_free(latest);
+    lk_text_free(&path);
+    return st;
+}
+
 lk_status lk_joint_train(const lk_joint_train_config *c, lk_train_result *result)
 {
     lk_status st = LK_OK;
@@ -334,6 +352,8 @@ lk_status lk_joint_train(const lk_joint_train_config *c, lk_train_result *result
     if (c->n_held_out > 0 || c->show)
         LK_TRY(lk_joint_onlooker_new(&onlooker, c));
     LK_TRY(run(c, n, phases, onlooker, result));
+    if (lk_comm_rank(c->comm) == 0)
+        LK_TRY(keep_result(c));
 done:
     lk_joint_onlooker_free(&onlooker);
     for (int i = 0; i < STAGES; i++)

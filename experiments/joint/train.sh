@@ -1,0 +1,47 @@
+#!/bin/bash
+# train.sh FOLDER [LOCKSTEP] - weights/worlds-small from nothing: renders the worlds, trains both tokenizers and the
+# joint model in two stages, and leaves FOLDER/weights. About four hours on two cores; what is there is kept, and
+# what was interrupted goes on.
+set -eu
+[ $# -ge 1 ] || { sed -n '2,4s/^# \?//p' "$0"; exit 2; }
+here=$(realpath "$(dirname "$0")")
+lockstep=$(realpath "${2:-build/lockstep}")
+mkdir -p "$1/weights" "$1/data"
+cd "$1"
+
+# Clips of about as many frames whatever the rate: a batch has room for the longest.
+pack() { # WORLD NAME COUNT SEED SECONDS FPS
+    "$lockstep" pack --world "$1" --count "$3" --seed "$4" --seconds "$5" --fps "$6" --size 64x64 -o "data/$1_$2.h5"
+}
+data= sounds=
+for world in impacts talker dancer; do
+    pack $world 25 700 1 2.56 25
+    pack $world 30 100 2 2.12 30
+    pack $world 50 60 3 1.28 50
+    pack $world 24 40 4 2.56 23.976
+    pack $world held 2 901 2.56 25
+    data=$data,data/${world}_25.h5,data/${world}_30.h5,data/${world}_50.h5,data/${world}_24.h5
+done
+data="[${data#,}]"
+held='[data/impacts_held.h5,data/talker_held.h5,data/dancer_held.h5]'
+
+train() { # KIND RUN CONFIG SETTINGS...
+    kind=$1 run=$2 config=$3
+    shift 3
+    [ -e "$run/DONE" ] || "$lockstep" train "$kind" --resume --config "$here/$config" "$@" -o "$run"
+}
+train vae vae vae.yaml "data=$data"
+train codec codec codec.yaml "data=$data"
+"$lockstep" convert vae/vae.safetensors --dtype bf16 -o weights/vae.safetensors
+"$lockstep" convert codec/codec.safetensors --dtype bf16 -o weights/codec.safetensors
+
+tokenizers="tokenizers.vae=weights/vae.safetensors tokenizers.codec=weights/codec.safetensors"
+# What a scene looks like is settled while there is much noise, where something moves while there is less.
+train joint joint1 joint.yaml "data=$data" $tokenizers model.video_shift=2.5 model.audio_shift=1.5 \
+    train.no_script=0 train.steps=5250 train.rate=1e-3
+mkdir -p joint2
+[ -d joint2/latents0 ] || cp -r joint1/latents0 joint2/
+train joint joint2 joint.yaml "data=$data" "validation=$held" $tokenizers model.video_shift=1.2 model.audio_shift=1 \
+    train.start_from=joint1/joint.safetensors train.steps=10500 train.rate=8e-4 \
+    train.no_script=0.4 train.hold_audio=0.15 train.hold_video=0.15 train.seed=2
+"$lockstep" convert joint2/joint.safetensors --dtype bf16 -o weights/joint.safetensors
