@@ -18,6 +18,9 @@ static lk_status check_channels(const lk_joint *m, const lk_joint_data *d)
                "the model's latents have %d and %d channels, those of the tokenizers %d and %d: "
                "give the tokenizers it was trained with",
                c->video_channels, c->audio_channels, video, audio);
+    LK_REQUIRE(c->text_channels == lk_joint_data_text_channels(d), LK_E_ARG,
+               "the model's prompts are vectors of %d numbers (0: bytes), those given have %d",
+               c->text_channels, lk_joint_data_text_channels(d));
 done:
     return st;
 }
@@ -62,6 +65,7 @@ lk_status lk_attention_run(const lk_attention_options *o, lk_joint_probe **out)
                                                           .n_most = o->n_clips,
                                                           .vae = o->vae,
                                                           .codec = o->codec,
+                                                          .embeddings = o->embeddings,
                                                           .cache = o->cache,
                                                           .batch = 1,
                                                           .stop = o->stop}));

@@ -18,6 +18,7 @@ static void clear(lk_making *m)
     lk_joint_free(&m->model);
     lk_vae_free(&m->vae);
     lk_codec_free(&m->codec);
+    lk_embeddings_free(&m->embeddings);
     lk_given_clear(&m->given);
     lk_free(m->frames);
     lk_free(m->video_span);
@@ -48,6 +49,15 @@ static lk_status load(lk_making *m)
     LK_REQUIRE(c->video_channels == video && c->audio_channels == audio, LK_E_ARG,
                "'%s' makes latents of %d and %d channels, the tokenizers have %d and %d", o->model,
                c->video_channels, c->audio_channels, video, audio);
+    if (o->embeddings)
+        LK_TRY(lk_embeddings_open(&m->embeddings, o->embeddings));
+    const int text = m->embeddings ? lk_embeddings_channels(m->embeddings) : 0;
+    LK_REQUIRE(c->text_channels == text, LK_E_ARG,
+               "'%s' takes prompts as vectors of %d numbers (0: as bytes), --embeddings has %d",
+               o->model, c->text_channels, text);
+    if (text && o->prompt && o->prompt[0])
+        LK_TRY(
+            lk_embeddings_find(m->embeddings, o->prompt, &m->prompt_vectors, &m->n_prompt_vectors));
     m->rows = (o->height + space - 1) / space;
     m->columns = (o->width + space - 1) / space;
 done:

@@ -25,6 +25,7 @@
 typedef struct lk_generate_options {
     const char *model, *vae, *codec; /* files with weights */
     const char *prompt, *script;     /* text, and a file; either may be NULL */
+    const char *embeddings; /* where the prompt stands as vectors, for a model that wants those */
     /* What is given, media files or NULL; one of the last four, and image with audio or alone.  The
      * last four may be latents instead that lk_generate or lk_encode wrote for these tokenizers
      * and this size, in a file that ends in .h5. */

@@ -3,6 +3,7 @@
 #define LK_GENERATE_IMPL_H
 
 #include "audio_codec/codec.h"
+#include "av/embeddings.h"
 #include "av/generate.h"
 #include "video_vae/vae.h"
 
@@ -19,6 +20,9 @@ typedef struct lk_making {
     lk_joint *model;
     lk_vae *vae;
     lk_codec *codec;
+    lk_embeddings *embeddings; /* or NULL */
+    const float *prompt_vectors;
+    int n_prompt_vectors;
     uint64_t checksum[3]; /* model, vae, codec */
     lk_given given;
     /* the whole clip's frames, samples and latents, all on the file's clock */

@@ -154,6 +154,8 @@ static lk_status sample(lk_making *m, window *w)
                                 .video_held = m->video_held + w->first[0],
                                 .audio_held = m->audio_held + w->first[1],
                                 .prompt = m->o->prompt,
+                                .prompt_vectors = m->prompt_vectors,
+                                .n_prompt_vectors = m->n_prompt_vectors,
                                 .n_events = w->n_events,
                                 .events = w->events};
     const lk_joint_sizes sizes = {.batch = 1,
@@ -161,7 +163,8 @@ static lk_status sample(lk_making *m, window *w)
                                   .rows = m->rows,
                                   .columns = m->columns,
                                   .sounds = clip.n_sounds,
-                                  .prompt_bytes = PROMPT_BYTES,
+                                  .prompt_bytes = m->embeddings ? lk_embeddings_most(m->embeddings)
+                                                                : PROMPT_BYTES,
                                   .events = clip.n_events,
                                   .event_bytes = EVENT_BYTES};
     const size_t n_video = (size_t)(clip.n_latents * cells);

@@ -43,6 +43,7 @@ void lk_joint_data_close(lk_joint_data **out)
     lk_vae_free(&d->vae);
     lk_codec_free(&d->codec);
     lk_dataset_close(&d->data);
+    lk_embeddings_free(&d->embeddings);
     lk_free(d);
     *out = NULL;
 }
@@ -253,6 +254,9 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
     d->clips[i].events = k->events;
     d->clips[i].n_events = (int)clip.n_events;
     d->clips[i].prompt = clip.caption;
+    if (d->embeddings && clip.caption[0])
+        LK_TRY(lk_embeddings_find(d->embeddings, clip.caption, &d->clips[i].prompt_vectors,
+                                  &d->clips[i].n_prompt_vectors));
     if (clip.n_events > d->most_events)
         d->most_events = (int)clip.n_events;
 done:
@@ -333,6 +337,8 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
     const lk_dataset_format f = lk_dataset_get_format(d->data);
     LK_REQUIRE(f.width > 0 && f.rate_hz > 0, LK_E_ARG,
                "the joint model learns from datasets with pictures and sound");
+    if (config->embeddings)
+        LK_TRY(lk_embeddings_open(&d->embeddings, config->embeddings));
     LK_TRY(start_video(d));
     LK_TRY(start_audio(d));
     LK_TRY(lk_make_folders(config->cache));
@@ -343,7 +349,8 @@ lk_status lk_joint_data_open(lk_joint_data **out, const lk_joint_data_config *co
     d->sizes = (lk_joint_sizes){.batch = config->batch,
                                 .rows = d->video_facts.rows,
                                 .columns = d->video_facts.columns,
-                                .prompt_bytes = PROMPT_BYTES,
+                                .prompt_bytes = d->embeddings ? lk_embeddings_most(d->embeddings)
+                                                              : PROMPT_BYTES,
                                 .event_bytes = EVENT_BYTES};
     LK_TRY(take_clips(d));
     LK_TRY(count_texts(d));
@@ -378,6 +385,11 @@ lk_joint_source lk_joint_data_source(const lk_joint_data *d, int64_t i)
                              .stamp = d->kept[i].stamp,
                              .audio_start = clip.audio_start,
                              .n_samples = clip.n_samples};
+}
+
+int lk_joint_data_text_channels(const lk_joint_data *d)
+{
+    return d->embeddings ? lk_embeddings_channels(d->embeddings) : 0;
 }
 
 int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s)

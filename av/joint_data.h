@@ -22,6 +22,7 @@ typedef struct lk_joint_data_config {
     int64_t n_paths;
     int64_t n_most;           /* clips, the first ones; 0: all */
     const char *vae, *codec;  /* files with weights */
+    const char *embeddings;   /* file with captions as vectors (embeddings.h), or NULL */
     const char *cache;        /* folder */
     int batch;                /* clips at once */
     const volatile int *stop; /* may be NULL */
@@ -33,6 +34,7 @@ void lk_joint_data_close(lk_joint_data **d);
 /* Room for `batch` of any of the clips, or of their parts. */
 lk_joint_sizes lk_joint_data_sizes(const lk_joint_data *d);
 int lk_joint_data_channels(const lk_joint_data *d, lk_joint_stream s);
+int lk_joint_data_text_channels(const lk_joint_data *d); /* 0: captions are bytes */
 
 /* Mean and deviation of every channel over all clips, into the model. */
 LK_CHECKED lk_status lk_joint_data_scale(const lk_joint_data *d, lk_joint *m);

@@ -3,6 +3,7 @@
 #define LK_JOINT_DATA_IMPL_H
 
 #include "av/dataset.h"
+#include "av/embeddings.h"
 #include "av/joint_data.h"
 #include "av/latents.h"
 
@@ -18,6 +19,7 @@ typedef struct lk_joint_kept {
 struct lk_joint_data {
     lk_joint_data_config c;
     lk_dataset *data;
+    lk_embeddings *embeddings; /* or NULL */
     lk_vae *vae;
     lk_codec *codec;
     lk_vae_encoder *video;

@@ -183,13 +183,14 @@ done:
 /* ---- both ------------------------------------------------------------------------------------ */
 
 typedef struct tokenizers {
-    const char *vae, *codec;
+    const char *vae, *codec, *embeddings;
     int batch;
 } tokenizers;
 
 static const lk_option tokenizer_rows[] = {
     LK_OPT_TEXT(tokenizers, vae, NULL, "weights of the video tokenizer"),
     LK_OPT_TEXT(tokenizers, codec, NULL, "weights of the audio codec"),
+    LK_OPT_TEXT(tokenizers, embeddings, NULL, "captions as vectors that another encoder made"),
     LK_OPT_INT(tokenizers, batch, 8, 1, 4096, "clips at once"), LK_OPT_END};
 
 /* Latents lie in RUN/`folder`, a folder of its own for each process. */
@@ -204,6 +205,7 @@ static lk_status open_joint_data(setup *s, const tokenizers *t, const char *cons
                                                             .n_paths = n_paths,
                                                             .vae = t->vae,
                                                             .codec = t->codec,
+                                                            .embeddings = t->embeddings,
                                                             .cache = cache,
                                                             .batch = t->batch,
                                                             .stop = lk_stop_flag()}));
@@ -271,6 +273,11 @@ static lk_status train_joint(setup *s)
         "model.audio_channels=%d",
         lk_joint_data_channels(data, LK_JOINT_VIDEO), lk_joint_data_channels(data, LK_JOINT_AUDIO),
         lk_joint_data_channels(data, LK_JOINT_VIDEO), lk_joint_data_channels(data, LK_JOINT_AUDIO));
+    if (model.text_channels == 0)
+        model.text_channels = lk_joint_data_text_channels(data);
+    LK_REQUIRE(model.text_channels == lk_joint_data_text_channels(data), LK_E_ARG,
+               "vectors of captions have %d numbers, model.text_channels is %d",
+               lk_joint_data_text_channels(data), model.text_channels);
     LK_TRY(lk_joint_new(&m, &model, NULL));
     LK_TRY(lk_joint_data_scale(data, m));
     c.model = m;

@@ -122,8 +122,10 @@ for r in losses:
     shares = sum(v for k, v in r.items() if k.startswith("share_"))
     assert abs(shares - 1) < 1e-9 and r["gradient_norm"] > 0, r
 PY
-if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
-    /usr/bin/python3 - <<'PY' || fail "h5py"
+python=/usr/bin/python3
+$python -c 'import h5py' 2>/dev/null || python=python3
+if $python -c 'import h5py' 2>/dev/null; then
+    $python - <<'PY' || fail "h5py"
 import h5py
 with h5py.File("look1.h5", "r") as f:
     assert f.attrs["format"].decode() == "lockstep-attention-1" and len(f.attrs["model_xxh64"]) == 16
@@ -134,8 +136,31 @@ with h5py.File("look1.h5", "r") as f:
         assert abs(total - 1).max() < 1e-9, name
     assert f["gradient/share"].shape == (2, 2, 2, 2, 5) and f["lag_ms"].attrs["unit"].decode() == "ms"
 PY
+    # Prompts as vectors that another encoder made.
+    $python - <<'PY' || fail "vectors"
+import h5py, numpy
+with h5py.File("data.h5") as f:
+    captions = sorted({c.decode() for c in f["clips/caption"][:]}) if "clips/caption" in f else None
+names = []
+if captions is None:
+    h5py.File("data.h5").visit(names.append)
+    raise SystemExit(f"no captions among {names}")
+with h5py.File("vectors.h5", "w") as f:
+    f["caption"] = numpy.array(captions, dtype=h5py.string_dtype())
+    f["length"] = numpy.full(len(captions), 2, "int32")
+    f["embedding"] = numpy.random.default_rng(1).normal(size=(len(captions), 3, 5)).astype("float16")
+open("caption", "w").write(captions[0])
+PY
+    $lockstep train joint $common tokenizers.embeddings=vectors.h5 train.steps=2 -o vectors 2>err || fail "train by vectors"
+    made="--model vectors/joint.safetensors --vae vae/vae.safetensors --codec codec/codec.safetensors --size 32x32
+        --seconds 0.4 --steps 2"
+    $lockstep generate $made --embeddings vectors.h5 --prompt "$(cat caption)" -o vectors.mp4 2>err || fail "generate"
+    for without in "--prompt x" "--embeddings vectors.h5 --prompt x"; do
+        $lockstep generate $made $without -o never.mp4 2>err
+        [ $? = 2 ] && grep -q vectors err && [ ! -e never.mp4 ] || fail "accepted: $without"
+    done
 else
-    echo "joint_train: h5py is missing, look1.h5 is not read back"
+    echo "joint_train: h5py is missing: look1.h5 is not read back, no prompts as vectors"
 fi
 $lockstep $look data.h5 --levels 0.5,0 2>err
 [ $? = 2 ] && grep -q levels err || fail "accepted a level of 0"

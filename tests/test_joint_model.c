@@ -22,8 +22,13 @@ typedef struct problem {
 static void open_problem(problem *q, const lk_joint_config *c, const lk_backend *backend)
 {
     const lk_joint_sizes s = joint_toy_sizes(2);
-    const lk_joint_clip clips[2] = {joint_toy_clip(0), joint_toy_clip(1)};
+    const float vectors[2][6] = {{1, 2, -1, 0.5f, 0, 3}, {0, -2, 1, 1, 1, -1}};
+    lk_joint_clip clips[2] = {joint_toy_clip(0), joint_toy_clip(1)};
     float x[2 * JOINT_TOY_AUDIO], level[2] = {0.3f, 0.8f};
+    for (int b = 0; b < 2 && c->text_channels > 0; b++) {
+        clips[b].prompt_vectors = vectors[b];
+        clips[b].n_prompt_vectors = 6 / c->text_channels - b;
+    }
     CHECK_OK(joint_toy_new(&q->m, c, backend));
     CHECK_OK(lk_graph_new(
         &q->g, &(lk_graph_config){.backend = backend, .params = q->m->params, .train = 1}));
@@ -267,6 +272,50 @@ static void late_partners_are_seen_later(void **state)
     lk_joint_free(&m);
 }
 
+/* A prompt of vectors in place of bytes. */
+static void vectors_are_read(void **state)
+{
+    const lk_joint_without silent = {(const uint8_t[]){1}, NULL, NULL, 0};
+    const lk_joint_sizes s = joint_toy_sizes(1);
+    const float one[6] = {1, 2, 3, 4, 5, 6}, two[6] = {1, 2, 3, 4, 5, 7};
+    lk_joint_config c = joint_toy_config("window");
+    lk_joint_clip clip = joint_toy_clip(0);
+    problem q = {0};
+    lk_joint *m = NULL;
+    answer x, first, v;
+    (void)state;
+    c.text_channels = 3;
+    open_problem(&q, &c, lk_backend_reference());
+    for (int i = 0; i < lk_params_n(q.m->params); i++)
+        if (strncmp(lk_params_name(q.m->params, i), "vectors.", 8) == 0)
+            check_weight(&q, i);
+    close_problem(&q);
+    noise(&x);
+    CHECK_OK(joint_toy_new(&m, &c, NULL));
+    clip.n_prompt_vectors = 2;
+    CHECK_FAILS(lk_joint_check_clips(m, &s, &clip), LK_E_ARG);
+    clip.prompt_vectors = one;
+    ask(m, &clip, NULL, &x, &first);
+    clip.prompt = "another text";
+    ask(m, &clip, NULL, &x, &v);
+    assert_memory_equal(&first, &v, sizeof v);
+    clip.prompt_vectors = two;
+    ask(m, &clip, NULL, &x, &v);
+    assert_memory_not_equal(&first, &v, sizeof v);
+    clip.n_prompt_vectors = 1; /* both begin alike */
+    ask(m, &clip, NULL, &x, &v);
+    clip.prompt_vectors = one;
+    ask(m, &clip, NULL, &x, &first);
+    assert_memory_equal(&first, &v, sizeof v);
+    ask(m, &clip, &silent, &x, &v);
+    assert_memory_not_equal(&first, &v, sizeof v);
+    lk_joint_free(&m);
+    c.text_channels = 0;
+    CHECK_OK(joint_toy_new(&m, &c, NULL));
+    CHECK_FAILS(lk_joint_check_clips(m, &s, &clip), LK_E_ARG);
+    lk_joint_free(&m);
+}
+
 static void blocks_without_exchange_have_none(void **state)
 {
     const lk_joint_sizes s = joint_toy_sizes(1);
@@ -474,6 +523,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_right),
+        cmocka_unit_test(vectors_are_read),
         cmocka_unit_test(backends_agree),
         cmocka_unit_test(exchanges_let_through_what_they_say),
         cmocka_unit_test(late_partners_are_seen_later),

@@ -17,7 +17,7 @@ enum { MOST_LEVELS = 32 };
 #define NEAR_MS 80.0
 
 typedef struct settings {
-    const char *weights, *model, *vae, *codec, *data, *levels, *out, *png;
+    const char *weights, *embeddings, *model, *vae, *codec, *data, *levels, *out, *png;
     double bin, reach;
     int clips, seed;
     bool json;
@@ -29,6 +29,7 @@ static const lk_option rows[] = {
     LK_OPT_TEXT(settings, model, NULL, "weights of the joint model instead of the folder's"),
     LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),
     LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),
+    LK_OPT_TEXT(settings, embeddings, NULL, "prompts as vectors, for a model that wants those"),
     LK_OPT_TEXT(settings, data, NULL, "dataset; may be repeated, and given as an operand"),
     LK_OPT_INT(settings, clips, 8, 1, 100000, "clips, the first of the datasets"),
     LK_OPT_TEXT(settings, levels, "0.1,0.5,0.9",
@@ -219,6 +220,7 @@ static lk_status run(const settings *s, const char *const *data, int64_t n_data)
     LK_TRY(lk_attention_run(&(lk_attention_options){.model = file[0],
                                                     .vae = file[1],
                                                     .codec = file[2],
+                                                    .embeddings = s->embeddings,
                                                     .data = data,
                                                     .n_data = n_data,
                                                     .n_clips = s->clips,

@@ -11,8 +11,8 @@
 #define WINDOW_S 2.56
 
 typedef struct settings {
-    const char *weights, *model, *vae, *codec, *prompt, *script, *image, *audio, *video, *extend,
-        *retake, *only, *fps, *size, *latents, *out, *solver;
+    const char *weights, *model, *vae, *codec, *embeddings, *prompt, *script, *image, *audio,
+        *video, *extend, *retake, *only, *fps, *size, *latents, *out, *solver;
     double from, to, seconds, window, context, text, exchange;
     int seed, steps;
 } settings;
@@ -24,6 +24,7 @@ static const lk_option rows[] = {
     LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),
     LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),
     LK_OPT_TEXT(settings, prompt, NULL, "what shall be seen and heard"),
+    LK_OPT_TEXT(settings, embeddings, NULL, "prompts as vectors, for a model that wants those"),
     LK_OPT_TEXT(settings, script, NULL, "file with timed events, '0.50 s bounce metal' a line"),
     LK_OPT_TEXT(settings, image, NULL, "picture, or clip, whose first frame the clip begins with"),
     LK_OPT_TEXT(settings, audio, NULL, "file whose sound is given; a picture is made for it"),
@@ -54,7 +55,8 @@ static lk_status run(const settings *s)
     lk_status st = LK_OK;
     const char *file[3] = {s->model, s->vae, s->codec};
     char *found[3] = {NULL, NULL, NULL};
-    lk_generate_options o = {.prompt = s->prompt,
+    lk_generate_options o = {.embeddings = s->embeddings,
+                             .prompt = s->prompt,
                              .script = s->script,
                              .image = s->image,
                              .audio = s->audio,

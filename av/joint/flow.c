@@ -169,6 +169,11 @@ static lk_status check_clip(const lk_joint *m, const lk_joint_sizes *s, const lk
     LK_REQUIRE((c->n_latents == 0 || c->video_span) && (c->n_sounds == 0 || c->audio_span) &&
                    (c->n_events == 0 || c->events),
                LK_E_ARG, "latents and events need their spans");
+    LK_REQUIRE(c->n_prompt_vectors >= 0 &&
+                   (m->config.text_channels == 0 || c->n_prompt_vectors == 0 || c->prompt_vectors),
+               LK_E_ARG, "a prompt of vectors lacks them");
+    LK_REQUIRE(m->config.text_channels > 0 || c->n_prompt_vectors == 0, LK_E_ARG,
+               "the model reads prompts as bytes, not as vectors");
     LK_REQUIRE((!c->video_held || c->video) && (!c->audio_held || c->audio), LK_E_ARG,
                "latents that are held must be given");
     LK_REQUIRE(m->exchange != LK_JOINT_TOGETHER ||

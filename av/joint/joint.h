@@ -6,10 +6,10 @@
  *
  * Tokens       video: latents of the video tokenizer, [latents, rows, columns], each position a
  *              token with the span of its latent; audio: 25 latents a second, each with its span.
- * Text         a prompt is a run of bytes; a script is a list of events, each a text and a span.
- *              Both are read by a small transformer over bytes that is trained along.
- * Levels       x_t = (1 - t) x + t noise: t = 0 is clean, t = 1 is noise.  Latents that are held
- *              stay clean: that makes one model serve all tasks (a sound for a picture, a picture
+ * Text         a prompt is a run of bytes, or of vectors that another encoder made; a script is a
+ * list of events, each a text and a span. Both are read by a small transformer over bytes that is
+ * trained along. Levels       x_t = (1 - t) x + t noise: t = 0 is clean, t = 1 is noise.  Latents
+ * that are held stay clean: that makes one model serve all tasks (a sound for a picture, a picture
  *              for a sound, from a first frame, longer, or with a range made again).
  * Switches     what the two streams know of each other's time, and how; see lk_joint_options.
  *
@@ -41,6 +41,7 @@ typedef struct lk_joint_config {
     int width, heads, blocks, text_blocks;
     int video_channels, audio_channels; /* of the tokenizers' latents */
     const char *predict;                /* flow, clean: what the last layer says */
+    int text_channels;                  /* of a prompt's vectors; 0: prompts are bytes */
     int patch; /* a token of the picture is patch x patch positions of a latent */
     /* the exchange between the streams */
     const char *clock;      /* seconds, index, scaled_index, rounded, none */
@@ -95,7 +96,7 @@ typedef struct lk_joint_sizes {
     int batch;
     int latents, rows, columns; /* of the picture; latents 0: none */
     int sounds;                 /* latents of the sound; 0: none */
-    int prompt_bytes;           /* > 0 */
+    int prompt_bytes;           /* or vectors, > 0 */
     int events, event_bytes;    /* events 0: no script */
     int event_texts;            /* different texts of all events; 0: as many as events */
 } lk_joint_sizes;
@@ -114,6 +115,9 @@ typedef struct lk_joint_clip {
     /* 1: this latent stays as it is; NULL: none does. */
     const uint8_t *video_held, *audio_held;
     const char *prompt; /* NULL or "": none.  Cut to prompt_bytes */
+    /* [n, text_channels] instead, for a model that wants vectors; cut likewise */
+    const float *prompt_vectors;
+    int n_prompt_vectors;
     int n_events;
     const lk_joint_event *events; /* sorted by start; texts are cut to event_bytes */
 } lk_joint_clip;

@@ -51,6 +51,7 @@ typedef struct lk_joint_inputs {
                            this one and the other */
     lk_var text[2];     /* i32 [B, N + L, 2] */
     lk_var script[2];   /* i32 [B, N + S, 2] */
+    lk_var vectors;     /* f32 [B, L, text_channels], instead of the next three */
     lk_var bytes, byte_turn, byte_self; /* i32 [B L], f32 [B, L, 2, P], i32 [B, 2 L, 2] */
     lk_var letters, letter_turn;        /* i32 [D E], f32 [D, E, 2, P] of different texts */
     lk_var letter_self, letter_share;   /* i32 [D, 2 E, 2], f32 [D, E, 1] */

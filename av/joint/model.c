@@ -25,6 +25,7 @@ const lk_option lk_joint_options[] = {
                "of the picture's latents; 0: the tokenizer's"),
     LK_OPT_INT(C, audio_channels, 0, 0, LK_JOINT_MOST_CHANNELS,
                "of the sound's latents; 0: the tokenizer's"),
+    LK_OPT_INT(C, text_channels, 0, 0, 16384, "of a prompt's vectors; 0: prompts are bytes"),
     LK_OPT_CHOICE(C, predict, "clean", "flow|clean", "what the last layer says, see network.c"),
     LK_OPT_INT(C, patch, 2, 1, 16, "positions of the picture's latents a side of a token"),
     LK_OPT_CHOICE(C, clock, "seconds", CLOCKS, "what the exchange takes for time"),

@@ -405,9 +405,13 @@ static void text_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z,
 {
     const int64_t b = z->batch, l = z->prompt_bytes, e = z->event_bytes, t = lk_joint_texts(z);
     const int64_t pairs = m->config.width / m->config.heads / 2;
-    in->bytes = lk_input(g, "bytes", LK_I32, LK_SHAPE(b * l));
-    in->byte_turn = lk_input(g, "byte.turn", LK_F32, LK_SHAPE(b, l, 2, pairs));
-    in->byte_self = lk_input(g, "byte.self", LK_I32, LK_SHAPE(b, 2 * l, 2));
+    if (m->config.text_channels > 0) {
+        in->vectors = lk_input(g, "vectors", LK_F32, LK_SHAPE(b, l, m->config.text_channels));
+    } else {
+        in->bytes = lk_input(g, "bytes", LK_I32, LK_SHAPE(b * l));
+        in->byte_turn = lk_input(g, "byte.turn", LK_F32, LK_SHAPE(b, l, 2, pairs));
+        in->byte_self = lk_input(g, "byte.self", LK_I32, LK_SHAPE(b, 2 * l, 2));
+    }
     if (t == 0)
         return;
     in->letters = lk_input(g, "letters", LK_I32, LK_SHAPE(t * e));

@@ -98,7 +98,7 @@ struct lk_joint_placer {
     int n_texts;
     lk_span *byte; /* all empty: texts have no time */
     int32_t *number;
-    float *table;
+    float *table, *vectors;
 };
 
 static int64_t max_of(int64_t a, int64_t b)
@@ -136,6 +136,7 @@ static lk_status make_room(lk_joint_placer *p)
     LK_TRY(LK_NEW_ARRAY(&p->text_of, b * s->events));
     LK_TRY(LK_NEW_ARRAY(&p->byte, texts));
     LK_TRY(LK_NEW_ARRAY(&p->number, 2 * most));
+    LK_TRY(LK_NEW_ARRAY(&p->vectors, b * s->prompt_bytes * p->m->config.text_channels));
     LK_TRY(LK_NEW_ARRAY(&p->table, turns * 2 * p->pairs));
 done:
     return st;
@@ -195,6 +196,7 @@ void lk_joint_placer_free(lk_joint_placer **out)
     lk_free(p->byte);
     lk_free(p->number);
     lk_free(p->table);
+    lk_free(p->vectors);
     lk_free(p);
     *out = NULL;
 }
@@ -237,7 +239,10 @@ static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,
         if (p->s.events)
             lk_joint_clock_events(p->m->clock, c, p->event + (int64_t)b * p->s.events);
         p->prompt[b] = 0;
-        if (!silent && c->prompt)
+        if (!silent && p->m->config.text_channels > 0)
+            p->prompt[b] =
+                c->n_prompt_vectors < p->s.prompt_bytes ? c->n_prompt_vectors : p->s.prompt_bytes;
+        else if (!silent && c->prompt)
             p->prompt[b] = (int32_t)strnlen(c->prompt, (size_t)p->s.prompt_bytes);
     }
 }
@@ -374,6 +379,18 @@ static int32_t put_bytes(const char *text, int n, int32_t *out)
     return length;
 }
 
+static lk_status write_vectors(lk_joint_placer *p, lk_graph *g, lk_var at,
+                               const lk_joint_clip *clips)
+{
+    const size_t e = (size_t)p->m->config.text_channels, each = (size_t)p->s.prompt_bytes * e;
+    memset(p->vectors, 0, (size_t)p->s.batch * each * sizeof(float));
+    for (int b = 0; b < p->s.batch; b++)
+        if (p->prompt[b])
+            memcpy(p->vectors + (size_t)b * each, clips[b].prompt_vectors,
+                   (size_t)p->prompt[b] * e * sizeof(float));
+    return lk_graph_write(g, at, LK_F32, p->vectors);
+}
+
 static lk_status write_prompts(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
                                const lk_joint_clip *clips)
 {
@@ -455,7 +472,8 @@ lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs 
         LK_TRY(write_stream_turns(p, g, in, s));
         LK_TRY(write_held(p, g, in->held[s], clips, s));
     }
-    LK_TRY(write_prompts(p, g, in, clips));
+    LK_TRY(lk_is_none(in->vectors) ? write_prompts(p, g, in, clips)
+                                   : write_vectors(p, g, in->vectors, clips));
     if (p->s.events)
         LK_TRY(write_events(p, g, in, clips));
 done:

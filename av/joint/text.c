@@ -33,7 +33,14 @@ static lk_var read_bytes(lk_graph *g, const lk_joint *m, lk_var bytes, int64_t n
 lk_var lk_joint_prompt(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
                        const lk_joint_inputs *in)
 {
-    return read_bytes(g, m, in->bytes, s->batch, s->prompt_bytes, in->byte_turn, in->byte_self);
+    lk_var x;
+    if (m->config.text_channels == 0)
+        return read_bytes(g, m, in->bytes, s->batch, s->prompt_bytes, in->byte_turn, in->byte_self);
+    lk_scope(g, "vectors");
+    x = lk_cast(g, in->vectors, lk_graph_compute_dtype(g));
+    x = lk_nn_norm(g, "norm", LK_RMS_NORM, lk_nn_dense(g, "in", x, m->config.width, 1), 1);
+    lk_scope_end(g);
+    return x;
 }
 
 lk_var lk_joint_events(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
