@@ -1,7 +1,7 @@
 #!/bin/bash
-# train.sh FOLDER [LOCKSTEP] - weights/worlds-small from nothing: renders the worlds, trains both tokenizers and the
-# joint model in two stages, and leaves FOLDER/weights. About four hours on two cores; what is there is kept, and
-# what was interrupted goes on.
+# train.sh FOLDER [LOCKSTEP] - a set of weights like weights/worlds-small from nothing: renders the worlds, trains both
+# tokenizers and the joint model, and leaves FOLDER/weights. About two hours on two cores; what is there is kept,
+# and what was interrupted goes on.
 set -eu
 [ $# -ge 1 ] || { sed -n '2,4s/^# \?//p' "$0"; exit 2; }
 here=$(realpath "$(dirname "$0")")
@@ -36,12 +36,5 @@ train codec codec codec.yaml "data=$data"
 "$lockstep" convert codec/codec.safetensors --dtype bf16 -o weights/codec.safetensors
 
 tokenizers="tokenizers.vae=weights/vae.safetensors tokenizers.codec=weights/codec.safetensors"
-# What a scene looks like is settled while there is much noise, where something moves while there is less.
-train joint joint1 joint.yaml "data=$data" $tokenizers model.video_shift=2.5 model.audio_shift=1.5 \
-    train.no_script=0 train.steps=5250 train.rate=1e-3
-mkdir -p joint2
-[ -d joint2/latents0 ] || cp -r joint1/latents0 joint2/
-train joint joint2 joint.yaml "data=$data" "validation=$held" $tokenizers model.video_shift=1.2 model.audio_shift=1 \
-    train.start_from=joint1/joint.safetensors train.steps=10500 train.rate=8e-4 \
-    train.no_script=0.4 train.hold_audio=0.15 train.hold_video=0.15 train.seed=2
-"$lockstep" convert joint2/joint.safetensors --dtype bf16 -o weights/joint.safetensors
+train joint joint joint.yaml "data=$data" "validation=$held" $tokenizers
+"$lockstep" convert joint/joint.safetensors --dtype bf16 -o weights/joint.safetensors
