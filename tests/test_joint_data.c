@@ -1,18 +1,17 @@
 /* test_joint_data.c - clips for the joint model: which ones are drawn, which parts of them, and
  * that there is room for all. */
 #include "tests/check.h"
+#include "tests/folder.h"
 
 #include "av/dataset.h"
 #include "av/joint_samples.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
-#include <ftw.h>
 #include <unistd.h>
 
 enum { SIDE = 16, RATE = 16000, FRAMES = 17, CLIPS = 3, BATCH = 5, PART = 2 };
 
-static char folder[] = "/tmp/lk_joint_data_XXXXXX";
 static char vae[64], codec[64], shard[64], cache[64];
 
 /* Clips of 17, 9 and 1 frames, 5, 3 and 1 latents; the second has neither caption nor events. */
@@ -221,7 +220,7 @@ static lk_status use(lk_joint *m, const lk_joint_sampling *sampling)
                                                           .batch = BATCH}));
     LK_TRY(lk_joint_data_draw(d, &(lk_joint_draws){PART, -1}));
     LK_TRY(lk_joint_data_fill(d, 1, 0, BATCH, 0, c));
-    LK_TRY(lk_joint_samples_new(&s, d, sampling, folder));
+    LK_TRY(lk_joint_samples_new(&s, d, sampling, test_folder));
     LK_TRY(lk_joint_samples_show(s, 1, m));
 done:
     lk_joint_samples_free(&s);
@@ -247,10 +246,10 @@ static void failed_allocations_are_clean(void **state)
     sampling.steps = 1;
     CHECK_OK(lk_joint_new(&m, &config, NULL));
     CHECK_OK(use(m, &sampling));
-    snprintf(picture, sizeof picture, "%s/step_00000001.png", folder);
+    snprintf(picture, sizeof picture, "%s/step_00000001.png", test_folder);
     assert_int_equal(access(picture, F_OK), 0);
     for (int n = 1; fired; n += 1 + n / check_count(8, 2)) {
-        snprintf(picture, sizeof picture, "%s/given.png", folder);
+        snprintf(picture, sizeof picture, "%s/given.png", test_folder);
         (void)remove(picture);
         lk_mem_fail_after(n);
         const lk_status st = use(m, &sampling);
@@ -263,32 +262,17 @@ static void failed_allocations_are_clean(void **state)
     lk_joint_free(&m);
 }
 
-static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
-{
-    (void)s;
-    (void)kind;
-    (void)ftw;
-    return remove(name);
-}
-
 static int make_files(void **state)
 {
-    (void)state;
-    if (!mkdtemp(folder))
+    if (test_folder_make(state) != 0)
         return -1;
-    snprintf(vae, sizeof vae, "%s/vae.safetensors", folder);
-    snprintf(codec, sizeof codec, "%s/codec.safetensors", folder);
-    snprintf(shard, sizeof shard, "%s/clips.h5", folder);
-    snprintf(cache, sizeof cache, "%s/latents", folder);
+    snprintf(vae, sizeof vae, "%s/vae.safetensors", test_folder);
+    snprintf(codec, sizeof codec, "%s/codec.safetensors", test_folder);
+    snprintf(shard, sizeof shard, "%s/clips.h5", test_folder);
+    snprintf(cache, sizeof cache, "%s/latents", test_folder);
     write_tokenizers();
     write_clips();
     return 0;
-}
-
-static int drop_files(void **state)
-{
-    (void)state;
-    return nftw(folder, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void)
@@ -300,5 +284,5 @@ int main(void)
         cmocka_unit_test(the_unlabelled_have_their_share),
         cmocka_unit_test(failed_allocations_are_clean),
     };
-    return cmocka_run_group_tests(tests, make_files, drop_files);
+    return cmocka_run_group_tests(tests, make_files, test_folder_drop);
 }

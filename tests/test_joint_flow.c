@@ -1,16 +1,15 @@
 /* test_joint_flow.c - the flow of the joint model: levels, sampling and its solvers, guidance, what
  * is held, and a training that learns, resumes to the same bits and fails cleanly. */
 #include "tests/check.h"
+#include "tests/folder.h"
 #include "tests/joint_toy.h"
 
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 #include "kernels/thread.h"
 
-#include <ftw.h>
 #include <unistd.h>
 
-static char base[] = "/tmp/lk_joint_flow_XXXXXX";
 static char folder[64], path[160];
 
 /* ---- levels ---- */
@@ -360,7 +359,7 @@ static void it_resumes_to_the_same_bits(void **state)
     config.hold_range = config.hold_first = 0.3;
     CHECK_OK(lk_joint_train(&config, NULL));
     whole = slurp(checkpoint(6), &n);
-    snprintf(folder, sizeof folder, "%s/cut", base);
+    snprintf(folder, sizeof folder, "%s/cut", test_folder);
     for (int round = 0; round < 2; round++) {
         configure(6);
         config.save_every = 2;
@@ -417,7 +416,7 @@ static void bf16_is_close_to_f32(void **state)
         configure(2);
         CHECK_OK(joint_toy_liven(config.model));
         config.compute = k ? "bf16" : "f32";
-        snprintf(folder, sizeof folder, "%s/%s", base, config.compute);
+        snprintf(folder, sizeof folder, "%s/%s", test_folder, config.compute);
         CHECK_OK(lk_joint_train(&config, &r[k]));
     }
     assert_true(r[0].loss != r[1].loss);
@@ -446,7 +445,7 @@ static void failed_allocations_are_clean(void **state)
         const lk_joint_clip clips[2] = {joint_toy_clip(0), joint_toy_clip(1)};
         const lk_joint_sampling o = how("euler", 1);
         configure(1);
-        snprintf(folder, sizeof folder, "%s/fault%d", base, n);
+        snprintf(folder, sizeof folder, "%s/fault%d", test_folder, n);
         lk_mem_fail_after(n);
         st = lk_joint_train(&config, NULL);
         if (st == LK_OK)
@@ -460,32 +459,12 @@ static void failed_allocations_are_clean(void **state)
     configure(0);
 }
 
-static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
-{
-    (void)s;
-    (void)kind;
-    (void)ftw;
-    return remove(name);
-}
-
 static int new_folder(void **state)
 {
     static int n;
     (void)state;
-    snprintf(folder, sizeof folder, "%s/run%d", base, n++);
+    snprintf(folder, sizeof folder, "%s/run%d", test_folder, n++);
     return 0;
-}
-
-static int make_base(void **state)
-{
-    (void)state;
-    return mkdtemp(base) == NULL;
-}
-
-static int drop_base(void **state)
-{
-    (void)state;
-    return nftw(base, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void)
@@ -506,5 +485,5 @@ int main(void)
         IN_FOLDER(bad_latents_are_refused),
         IN_FOLDER(failed_allocations_are_clean),
     };
-    return cmocka_run_group_tests(tests, make_base, drop_base);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_drop);
 }

@@ -1,12 +1,12 @@
 /* test_joint_stages.c - what goes on around the steps of the joint model's training: losses of
  * clips that are held out, and samples on the way. */
 #include "tests/check.h"
+#include "tests/folder.h"
 #include "tests/joint_toy.h"
 
 #include "kernels/checkpoint.h"
 #include "kernels/mem.h"
 
-#include <ftw.h>
 #include <unistd.h>
 
 enum { BANDS = 8 }; /* of both streams */
@@ -16,7 +16,6 @@ static const char *const bands[BANDS] = {"valid_video_flow_0_25",  "valid_video_
                                          "valid_audio_flow_0_25",  "valid_audio_flow_25_50",
                                          "valid_audio_flow_50_75", "valid_audio_flow_75_100"};
 
-static char base[] = "/tmp/lk_joint_stages_XXXXXX";
 static char folder[64], path[192];
 static lk_joint_train_config config;
 static lk_joint_clip held_out[3];
@@ -49,7 +48,7 @@ static lk_status fill(void *user, uint64_t seed, int64_t index, int n, int first
 /* A training of two clips, in a folder of its own. */
 static void configure(lk_joint *m, int steps, const char *name)
 {
-    snprintf(folder, sizeof folder, "%s/%s", base, name);
+    snprintf(folder, sizeof folder, "%s/%s", test_folder, name);
     memset(&config, 0, sizeof config);
     lk_option_defaults(lk_joint_train_options, &config);
     config.model = m;
@@ -232,9 +231,9 @@ static void a_resumed_run_has_the_same_log(void **state)
     }
     same_weights(whole, cut);
     for (int step = 2; step <= 6; step += 2) {
-        snprintf(folder, sizeof folder, "%s/whole", base);
+        snprintf(folder, sizeof folder, "%s/whole", test_folder);
         assert_true(logged(step, a));
-        snprintf(folder, sizeof folder, "%s/cut", base);
+        snprintf(folder, sizeof folder, "%s/cut", test_folder);
         assert_true(logged(step, b));
         assert_memory_equal(a, b, sizeof a);
     }
@@ -461,26 +460,6 @@ static void failed_allocations_are_clean(void **state)
     }
 }
 
-static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
-{
-    (void)s;
-    (void)kind;
-    (void)ftw;
-    return remove(name);
-}
-
-static int make_base(void **state)
-{
-    (void)state;
-    return mkdtemp(base) == NULL;
-}
-
-static int drop_base(void **state)
-{
-    (void)state;
-    return nftw(base, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -496,5 +475,5 @@ int main(void)
         cmocka_unit_test(samples_are_asked_for),
         cmocka_unit_test(failed_allocations_are_clean),
     };
-    return cmocka_run_group_tests(tests, make_base, drop_base);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_drop);
 }

@@ -1,16 +1,13 @@
 /* test_joint_sync.c - what the joint model is for: a bang is made where a flash is seen, and the
  * other way round, through the exchange and not without it; a script says where both are. */
 #include "tests/check.h"
+#include "tests/folder.h"
 
 #include "av/joint/joint.h"
 #include "kernels/file.h"
 #include "kernels/rng.h"
 
-#include <ftw.h>
-
 enum { N = 24, BATCH = 8, CHANNELS = 2, LATENT_MS = 40 };
-
-static char folder[] = "/tmp/lk_joint_sync_XXXXXX";
 
 /* Flash and bang of clip b: latent `at` of both streams; everything else is still and silent. */
 typedef struct room {
@@ -71,7 +68,7 @@ static lk_joint *trained(const char *exchange, room *r)
     c.exchange = exchange;
     c.before_ms = c.after_ms = 120;
     CHECK_OK(lk_joint_new(&m, &c, NULL));
-    snprintf(run, sizeof run, "%s/%s", folder, exchange);
+    snprintf(run, sizeof run, "%s/%s", test_folder, exchange);
     t.model = m;
     t.sizes = sizes();
     t.folder = run;
@@ -146,28 +143,8 @@ static void streams_meet_in_time(void **state)
     assert_true(n[0][2] >= 6 && n[0][3] >= 6);
 }
 
-static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
-{
-    (void)s;
-    (void)kind;
-    (void)ftw;
-    return remove(name);
-}
-
-static int make_base(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) == NULL;
-}
-
-static int drop_base(void **state)
-{
-    (void)state;
-    return nftw(folder, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(streams_meet_in_time)};
-    return cmocka_run_group_tests(tests, make_base, drop_base);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_drop);
 }

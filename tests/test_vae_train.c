@@ -1,6 +1,7 @@
 /* test_vae_train.c - the losses of the video tokenizer against finite differences and published
  * definitions, and its training: it learns, resumes to the same bits, and fails cleanly. */
 #include "tests/check.h"
+#include "tests/folder.h"
 #include "tests/vae_toy.h"
 
 #include "align/fidelity.h"
@@ -10,10 +11,8 @@
 #include "kernels/rng.h"
 #include "video_vae/vae_impl.h"
 
-#include <ftw.h>
 #include <unistd.h>
 
-static char base[] = "/tmp/lk_vae_train_XXXXXX";
 static char folder[64], path[160];
 static lk_vae_train_config config;
 static int64_t stop_at = -1;
@@ -312,7 +311,7 @@ static void it_resumes_to_the_same_bits(void **state)
     config.save_every = 2;
     CHECK_OK(lk_vae_train(&config, NULL));
     whole = slurp(checkpoint(6), &n);
-    snprintf(folder, sizeof folder, "%s/cut", base);
+    snprintf(folder, sizeof folder, "%s/cut", test_folder);
     config.resume = 1;
     stop_at = 3;
     CHECK_FAILS(lk_vae_train(&config, NULL), LK_E_IO);
@@ -334,7 +333,7 @@ static void it_starts_from_other_weights(void **state)
     (void)state;
     configure("t4s8c16");
     CHECK_OK(lk_vae_new(&v, &config.model, NULL));
-    snprintf(from, sizeof from, "%s/from.safetensors", base);
+    snprintf(from, sizeof from, "%s/from.safetensors", test_folder);
     CHECK_OK(lk_vae_save(v, from, LK_F32));
     config.model.look = "causal";
     config.model.variant = "t1s8c16";
@@ -366,7 +365,7 @@ static void it_starts_from_other_weights(void **state)
     lk_vae_free(&after);
     lk_vae_free(&v);
     config.start_from = "/nowhere.safetensors";
-    snprintf(from, sizeof from, "%s/none", base);
+    snprintf(from, sizeof from, "%s/none", test_folder);
     config.folder = from;
     CHECK_FAILS(lk_vae_train(&config, NULL), LK_E_IO);
 }
@@ -398,7 +397,7 @@ static void failed_allocations_are_clean(void **state)
         config.frames = 1;
         config.height = config.width = 16;
         config.steps = 1;
-        snprintf(folder, sizeof folder, "%s/fault%d", base, n);
+        snprintf(folder, sizeof folder, "%s/fault%d", test_folder, n);
         lk_mem_fail_after(n);
         st = lk_vae_train(&config, NULL);
         fired = lk_mem_fault_fired();
@@ -409,32 +408,12 @@ static void failed_allocations_are_clean(void **state)
     }
 }
 
-static int drop_entry(const char *name, const struct stat *s, int kind, struct FTW *ftw)
-{
-    (void)s;
-    (void)kind;
-    (void)ftw;
-    return remove(name);
-}
-
 static int new_folder(void **state)
 {
     static int n;
     (void)state;
-    snprintf(folder, sizeof folder, "%s/run%d", base, n++);
+    snprintf(folder, sizeof folder, "%s/run%d", test_folder, n++);
     return 0;
-}
-
-static int make_base(void **state)
-{
-    (void)state;
-    return mkdtemp(base) == NULL;
-}
-
-static int drop_base(void **state)
-{
-    (void)state;
-    return nftw(base, drop_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void)
@@ -452,5 +431,5 @@ int main(void)
         IN_FOLDER(silly_settings_are_refused),
         IN_FOLDER(failed_allocations_are_clean),
     };
-    return cmocka_run_group_tests(tests, make_base, drop_base);
+    return cmocka_run_group_tests(tests, test_folder_make, test_folder_drop);
 }
