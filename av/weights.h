@@ -6,7 +6,19 @@
 #ifndef LK_AV_WEIGHTS_H
 #define LK_AV_WEIGHTS_H
 
+#include "kernels/option.h"
 #include "kernels/status.h"
+
+/* Rows of a command's options for fields weights, model, vae, codec and embeddings. */
+#define LK_OPT_WEIGHTS(settings)                                                                   \
+    LK_OPT_TEXT(settings, weights, NULL,                                                           \
+                "folder with joint, vae and codec.safetensors; those that come along if not "      \
+                "given"),                                                                          \
+        LK_OPT_TEXT(settings, model, NULL, "weights of the joint model instead of the folder's"),  \
+        LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),               \
+        LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),                 \
+        LK_OPT_TEXT(settings, embeddings, NULL,                                                    \
+                    "prompts as vectors, for a model that wants those")
 
 /* The files, "joint", "vae" and "codec" in that order: those that are NULL become those of the
  * folder, whose names found[] owns; lk_free each, also after a failure.  folder NULL: the one that

@@ -24,12 +24,7 @@ typedef struct settings {
 } settings;
 
 static const lk_option rows[] = {
-    LK_OPT_TEXT(settings, weights, NULL,
-                "folder with joint, vae and codec.safetensors; those that come along if not given"),
-    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model instead of the folder's"),
-    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),
-    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),
-    LK_OPT_TEXT(settings, embeddings, NULL, "prompts as vectors, for a model that wants those"),
+    LK_OPT_WEIGHTS(settings),
     LK_OPT_TEXT(settings, data, NULL, "dataset; may be repeated, and given as an operand"),
     LK_OPT_INT(settings, clips, 8, 1, 100000, "clips, the first of the datasets"),
     LK_OPT_TEXT(settings, levels, "0.1,0.5,0.9",

@@ -18,13 +18,8 @@ typedef struct settings {
 } settings;
 
 static const lk_option rows[] = {
-    LK_OPT_TEXT(settings, weights, NULL,
-                "folder with joint, vae and codec.safetensors; those that come along if not given"),
-    LK_OPT_TEXT(settings, model, NULL, "weights of the joint model instead of the folder's"),
-    LK_OPT_TEXT(settings, vae, NULL, "weights of the video tokenizer likewise"),
-    LK_OPT_TEXT(settings, codec, NULL, "weights of the audio codec likewise"),
+    LK_OPT_WEIGHTS(settings),
     LK_OPT_TEXT(settings, prompt, NULL, "what shall be seen and heard"),
-    LK_OPT_TEXT(settings, embeddings, NULL, "prompts as vectors, for a model that wants those"),
     LK_OPT_TEXT(settings, script, NULL, "file with timed events, '0.50 s bounce metal' a line"),
     LK_OPT_TEXT(settings, image, NULL, "picture, or clip, whose first frame the clip begins with"),
     LK_OPT_TEXT(settings, audio, NULL, "file whose sound is given; a picture is made for it"),
