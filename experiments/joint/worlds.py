@@ -29,7 +29,8 @@ import subprocess
 import numpy as np
 
 SEED = 7777
-SECONDS = {"impacts": 2.56, "talker": 2.56, "dancer": 4}
+SECONDS = {"impacts": 2.56, "talker": 6, "dancer": 4}  # so long that the measures answer on rendered clips
+WINDOW = 2.56  # what models are trained on; longer clips are made in windows
 REACH_S, CLOSE_S = 0.25, 0.08
 ROWS = ["rendered", "copied", "script", "prompt", "sound", "picture", "shuffled"]
 
@@ -79,6 +80,8 @@ def make(a, world, row, clip):
             command += ["--script", rendered.with_suffix(".txt")]
         if row in ("script", "prompt"):
             command += ["--seconds", clip["seconds"]]
+        if clip["seconds"] > WINDOW:
+            command += ["--window", WINDOW]
         if row == "sound":
             command += ["--audio", rendered]
         if row == "picture":
