@@ -9,14 +9,24 @@
 #include "kernels/rng.h"
 #include "kernels/thread.h"
 
+static int n_wrong; /* each is named; none_wrong ends a test */
+
 static void check_against(const attend_problem *p, const lk_backend *backend, const char *name,
                           const attend_answer *exact, const attend_answer *plain)
 {
     attend_answer ours = attend_solve(p, backend);
     char text[ATTEND_TEXT];
     if (attend_wrong(p, &ours, exact, plain, name, text))
-        fail_msg("%s", text);
+        n_wrong++, print_error("%s\n", text);
     attend_free_answer(&ours);
+}
+
+static void none_wrong(void)
+{
+    const int n = n_wrong;
+    n_wrong = 0;
+    if (n)
+        fail_msg("%d answers are wrong", n);
 }
 
 typedef void check_fn(const attend_problem *p, const attend_answer *exact,
@@ -59,6 +69,7 @@ static void test_random(void **state)
     (void)state;
     for (uint64_t seed = 0; seed < n_problems(200, 30); seed++)
         check_random(seed, 0, check_levels);
+    none_wrong();
 }
 
 /* So many heads that one thread does all of a head's gradients, and heads that fall short of that.
@@ -90,6 +101,7 @@ static void test_many_heads(void **state)
             attend_free_answer(&plain);
             attend_free_problem(&p);
         }
+    none_wrong();
 }
 
 static void check_emulated(const attend_problem *p, const attend_answer *exact,
@@ -107,6 +119,7 @@ static void test_emulated(void **state)
     (void)state;
     for (uint64_t seed = 0; seed < n_problems(40, 12); seed++)
         check_random(200 + seed, 0, check_emulated);
+    none_wrong();
 }
 
 /* The kernels for sm_90, if the plan is wide and always. */
@@ -125,6 +138,7 @@ static void test_hopper(void **state)
     (void)state;
     for (uint64_t seed = 0; seed < n_problems(30, 8); seed++)
         check_random(seed, 1, check_hopper);
+    none_wrong();
 }
 
 #ifdef LK_TEST_CUDA
@@ -158,6 +172,7 @@ static void test_cuda(void **state)
         check_random(seed, 0, check_cuda);
         check_random(seed, 1, check_cuda_hopper);
     }
+    none_wrong();
 }
 #endif
 

@@ -31,6 +31,19 @@
 #endif
 #endif
 
+/* Every case that is wrong is named before the test fails. */
+static int n_wrong;
+
+#define WRONG(...) (n_wrong++, print_error(__VA_ARGS__), print_error("\n"))
+
+static void none_wrong(void)
+{
+    const int n = n_wrong;
+    n_wrong = 0;
+    if (n)
+        fail_msg("%d results are wrong", n);
+}
+
 static lk_var add_input(op_case_build *b, lk_dtype dtype, lk_shape shape, double lo, double hi)
 {
     char name[16];
@@ -245,9 +258,9 @@ static void check_backend(const op_case *c, const lk_backend *backend, const cha
             const double err = distance(o, e, n), plain_err = distance(p, e, n);
             const double bar = dtype == LK_F32 ? 2e-6 + 2 * plain_err : 2 * plain_err + 0x1p-9;
             if (!(err <= bar))
-                fail_msg("%s %s (%s, %s) result %d: error %.3g, plain evaluation %.3g",
-                         lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype), name, i, err,
-                         plain_err);
+                WRONG("%s %s (%s, %s) result %d: error %.3g, plain evaluation %.3g",
+                      lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype), name, i, err,
+                      plain_err);
         }
         lk_free(e);
         lk_free(p);
@@ -342,6 +355,7 @@ static void check_all(const lk_backend *backend, const char *name)
         check_backend(&op_cases[i], backend, name, LK_F32);
         check_backend(&op_cases[i], backend, name, LK_BF16);
     }
+    none_wrong();
 }
 
 static void check_levels(int first)
@@ -391,6 +405,7 @@ static void test_cuda_emulated(void **state)
             if (op_cases[i].op == LK_OP_ATTENTION)
                 check_backend(&op_cases[i], lk_backend_emulated(), "higher tiles", LK_BF16);
     }
+    none_wrong();
     lk_emu_attend_height(0);
     for (int i = 0; i < check_count(n_op_cases, 0); i++) { /* sanitizers see nothing new in it */
         check_order(&op_cases[i], LK_F32);
@@ -415,8 +430,8 @@ static void check_replay(const op_case *c, const lk_backend *backend, lk_dtype d
                 continue;
             }
             if (x && memcmp(x, first[i], (size_t)n * sizeof *x) != 0)
-                fail_msg("%s %s (%s): result %d changes in run %d", lk_op_get(c->op)->name, c->name,
-                         lk_dtype_name(dtype), i, run);
+                WRONG("%s %s (%s): result %d changes in run %d", lk_op_get(c->op)->name, c->name,
+                      lk_dtype_name(dtype), i, run);
             lk_free(x);
         }
     }
@@ -437,13 +452,15 @@ static void test_cuda(void **state)
     }
     for (int libraries = 1; libraries >= 0; libraries--) {
         lk_cuda_use_libraries(libraries);
-        check_all(cuda, libraries ? "cuda" : "cuda, own kernels");
         for (int i = 0; i < n_op_cases; i++) {
+            check_backend(&op_cases[i], cuda, libraries ? "cuda" : "cuda, own kernels", LK_F32);
+            check_backend(&op_cases[i], cuda, libraries ? "cuda" : "cuda, own kernels", LK_BF16);
             check_replay(&op_cases[i], cuda, LK_F32);
             check_replay(&op_cases[i], cuda, LK_BF16);
         }
     }
     lk_cuda_use_libraries(1);
+    none_wrong();
 }
 
 #ifdef LK_TEST_CUDA
@@ -481,8 +498,10 @@ static void test_threads(void **state)
     lk_threads_set(before);
 }
 
-int main(void)
+/* --cuda: what runs on a GPU, alone. */
+int main(int argc, char **argv)
 {
+    const struct CMUnitTest on_device[] = {cmocka_unit_test(test_cuda)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_operation_has_a_case),
         cmocka_unit_test(test_gradients),
@@ -495,5 +514,7 @@ int main(void)
         cmocka_unit_test(test_cuda_libraries),
 #endif
     };
+    if (argc > 1 && strcmp(argv[1], "--cuda") == 0)
+        return cmocka_run_group_tests(on_device, NULL, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
