@@ -107,10 +107,12 @@ static void test_many_heads(void **state)
 static void check_emulated(const attend_problem *p, const attend_answer *exact,
                            const attend_answer *plain)
 {
-    lk_emu_attend_height(16 << p->seed % 3);
+    lk_emu_attend_height(16 << p->seed % 5);
+    lk_emu_attend_parts(1 + (int)(p->seed % 4));
     lk_emu_reverse(p->seed / 3 % 2);
     check_against(p, lk_backend_emulated(), "cuda emulated", exact, plain);
     lk_emu_attend_height(0);
+    lk_emu_attend_parts(0);
     lk_emu_reverse(0);
 }
 

@@ -89,7 +89,7 @@ def rivals_of(case, device, compiled):
     mask = None
     if case.window:
         mask = create_block_mask(lambda b, h, q, k: case.sees(q, k), None, None, case.n, case.m,
-                                 device=device)
+                                 device=device, _compile=device == "cuda")
     else:
         yield "sdpa flash", through(SDPBackend.FLASH_ATTENTION)
         if device == "cuda":

@@ -159,25 +159,6 @@ LK_DEVICE void lk_sums_to_a(unsigned *a, const float (*d)[4], int i)
     a[3] = lk_pack(d[2 * i + 1][2], d[2 * i + 1][3]);
 }
 
-/* d[16 rows][COLS] = a b^T, b's rows in a tile from row b0. */
-template <int D, int COLS, typename Tile>
-LK_DEVICE void lk_tile_product(float (*d)[4], const unsigned (*a)[4], Tile &b, int b0)
-{
-    const int lane = (int)threadIdx.x % 32;
-    LK_UNROLL
-    for (int i = 0; i < COLS / 8; i++)
-        d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0;
-    LK_UNROLL
-    for (int c = 0; c < D / 16; c++)
-        LK_UNROLL
-    for (int i = 0; i < COLS / 16; i++) {
-        unsigned r[4];
-        lk_load_quarters(r, &b[b0 + 16 * i + lk_b_row(lane)][16 * c + lk_b_col(lane)]);
-        lk_mma(d[2 * i], a[c], r);
-        lk_mma(d[2 * i + 1], a[c], r + 2);
-    }
-}
-
 /* acc[16 rows][D] += s b, s [16 rows][ROWS] and b's rows in a tile from row b0. */
 template <int D, int ROWS, typename Tile>
 LK_DEVICE void lk_tile_gather(float (*acc)[4], const float (*s)[4], Tile &b, int b0)

@@ -12,7 +12,7 @@
  * tile is partial, and which bits of it are seen, follows from the plan.
  *
  * A plan lies on the device and may change between runs, so whether its windows are wide is decided
- * there: lk_attend_judge looks at up to 4096 rows, and of this kernel and attention.cu's the one
+ * there: lk_attend_judge looks at up to 512 rows, and of this kernel and attention.cu's the one
  * that is not wanted leaves at once.
  */
 #include "kernels/cuda/attention_hopper.h"
@@ -22,7 +22,7 @@ enum {
     TURN = 1,         /* named barriers TURN, TURN + 1 of the two warpgroups */
     WIDE = 192,       /* keys a query from which on these kernels are taken */
     LEAST_TILES = 66, /* half of an H100's multiprocessors */
-    JUDGED_ROWS = 4096
+    JUDGED_ROWS = 512
 };
 
 /* Bytes of shared memory, and the words of its phases. */

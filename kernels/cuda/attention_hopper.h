@@ -55,8 +55,10 @@ LK_DEVICE void lk_wide_copy(uint32_t to, const lk_tensor_map *map, int row, int 
                     plane, word);
 }
 
+/* The warp is done with what `word` stands for. */
 LK_DEVICE void lk_wide_arrive(uint32_t word)
 {
+    __syncwarp();
     if (threadIdx.x % 32 == 0)
         lk_phase_arrive(word);
 }

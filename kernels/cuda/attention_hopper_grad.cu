@@ -22,6 +22,7 @@ enum { QUERIES = 64 /* of a tile that passes by */, PAIR_BYTES = 8, STAGES = 3 }
 /* Bytes of shared memory, and the words of its phases.  A: what stays, B: what passes by. */
 template <int D> struct dq_parts {
     enum {
+        ARRIVALS = LK_WIDE_WARPS,  /* that empty a stage */
         KEYS = D == 64 ? 128 : 64, /* what registers hold */
         OWN = LK_WIDE_ROWS * D * 2,
         TILE = KEYS * D * 2,
@@ -37,6 +38,7 @@ template <int D> struct dq_parts {
 };
 template <int D> struct dkv_parts {
     enum {
+        ARRIVALS = 32 * LK_WIDE_WARPS, /* each lane reads pairs itself */
         OWN = LK_WIDE_ROWS * D * 2,
         TILE = QUERIES * D * 2,
         PAIRS = QUERIES * PAIR_BYTES,
@@ -88,7 +90,7 @@ template <class Parts> LK_DEVICE void init_phases(uint32_t base, const grad_maps
         lk_phase_init(base + Parts::OWN_EMPTY, LK_WIDE_WARPS);
         for (uint32_t i = 0; i < 8 * STAGES; i += 8) {
             lk_phase_init(base + Parts::FULL + i, 1);
-            lk_phase_init(base + Parts::EMPTY + i, LK_WIDE_WARPS);
+            lk_phase_init(base + Parts::EMPTY + i, Parts::ARRIVALS);
         }
         lk_phase_inits_done();
     }
@@ -324,7 +326,7 @@ LK_DEVICE void dkv_tiles(const lk_wide_tile &f, int n_tiles, uint32_t base, int 
         lk_product_wait<0>();
         lk_product_done<QUERIES>(s);
         if (u > 0)
-            lk_wide_arrive(word_before + parts::EMPTY);
+            lk_phase_arrive(word_before + parts::EMPTY);
         LK_UNROLL
         for (int i = 0; i < QUERIES / 8; i++) {
             const float4 both = lk_shared_four(pairs + (uint32_t)(8 * i * PAIR_BYTES));
@@ -359,7 +361,7 @@ LK_DEVICE void dkv_tiles(const lk_wide_tile &f, int n_tiles, uint32_t base, int 
     lk_product_wait<0>();
     lk_product_done<D>(dv);
     lk_product_done<D>(dk);
-    lk_wide_arrive(word_before + parts::EMPTY);
+    lk_phase_arrive(word_before + parts::EMPTY);
 }
 
 template <int D>

@@ -37,9 +37,14 @@ void lk_emu_reverse(int reverse);
  * own kernels alone (tests). */
 void lk_cuda_use_libraries(int use);
 
-/* Rows a block of attention takes from here on: 16, 32, 64, or 0 for a choice by size (tests). */
+/* Rows a block of attention takes from here on: 16, 32, a multiple of 64, or 0 for a choice by size
+ * (tests). */
 void lk_cuda_attend_height(int height);
 void lk_emu_attend_height(int height);
+/* Blocks that share a tile of keys for its gradients, in graphs prepared from here on; 0: a choice
+ * by size (tests). */
+void lk_cuda_attend_parts(int n);
+void lk_emu_attend_parts(int n);
 /* Attention by the kernels for sm_90: -1 never (the emulator's default), 0 where they pay (the
  * GPU's), 1 wherever they fit and the plan is wide, 2 wherever they fit (tests). */
 void lk_cuda_attend_hopper_use(int use);

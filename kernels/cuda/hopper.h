@@ -33,14 +33,6 @@
 
 typedef CUtensorMap lk_tensor_map;
 
-/* 2^x, to 2 steps of f32; 0 for -Inf. */
-LK_DEVICE float lk_exp2(float x)
-{
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-
 /* The block's shared memory, aligned for panels. */
 LK_DEVICE uint32_t lk_shared_start()
 {

@@ -27,6 +27,14 @@ LK_DEVICE unsigned lk_pack(float first, float second)
 
 typedef lk_bf16 lk_shared_bf16;
 
+/* 2^x, to 2 steps of f32; 0 for -Inf. */
+LK_DEVICE float lk_exp2(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 LK_DEVICE unsigned lk_shared_address(const void *p)
 {
     return (unsigned)__cvta_generic_to_shared(p);
@@ -56,6 +64,16 @@ LK_DEVICE void lk_load_quarters_transposed(unsigned *r, const lk_shared_bf16 *ro
                  : "memory");
 }
 
+/* Two numbers into shared memory, and 8 from there to global memory, aligned to 16 bytes. */
+LK_DEVICE void lk_store_two(lk_shared_bf16 *to, unsigned two)
+{
+    *(unsigned *)to = two;
+}
+LK_DEVICE void lk_store_eight(lk_bf16 *to, const lk_shared_bf16 *from)
+{
+    *(uint4 *)to = *(const uint4 *)from;
+}
+
 /* Start copying 8 numbers to shared memory, zeros where `there` is 0; both ends aligned to 16
  * bytes.  They can be read after a wait that covers their group, and a barrier. */
 LK_DEVICE void lk_copy_start(lk_shared_bf16 *to, const lk_bf16 *from, int there)
@@ -80,6 +98,11 @@ template <int LATER> LK_DEVICE void lk_copy_wait()
 #else
 
 typedef emu::cell<lk_bf16> lk_shared_bf16;
+
+LK_DEVICE float lk_exp2(float x)
+{
+    return exp2f(x);
+}
 
 namespace emu
 {
@@ -190,6 +213,17 @@ LK_DEVICE void lk_load_quarters_transposed(unsigned *r, lk_shared_bf16 *row)
         const unsigned second = (lk_bf16)o[8 * i + 2 * t + 1].row[g];
         r[i] = first | second << 16;
     }
+}
+
+LK_DEVICE void lk_store_two(lk_shared_bf16 *to, unsigned two)
+{
+    to[0] = (lk_bf16)(two & 0xffffu);
+    to[1] = (lk_bf16)(two >> 16);
+}
+LK_DEVICE void lk_store_eight(lk_bf16 *to, lk_shared_bf16 *from)
+{
+    for (int i = 0; i < 8; i++)
+        to[i] = from[i];
 }
 
 LK_DEVICE void lk_copy_start(lk_shared_bf16 *to, const lk_bf16 *from, int there)

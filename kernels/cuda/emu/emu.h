@@ -7,7 +7,7 @@
  *
  *   __syncthreads     all threads of the block, at one place in the source; a thread that has
  *                     ended or waits elsewhere is an error
- *   __shfl_xor_sync, __ballot_sync   rendezvous of the lanes named in the mask, at one place
+ *   __shfl_xor_sync, __ballot_sync, __syncwarp   rendezvous of the lanes named in the mask, at one place
  *   LK_SHARED         arrays whose elements know who touched them last: an index outside, a read
  *                     of what nobody wrote, and an access without a barrier to another thread's
  *                     access in between are errors
@@ -99,6 +99,12 @@ template <class F> void call_it(void *f)
 template <class F> lk_status launch_it(const char *name, dim3 grid, dim3 block, F f)
 {
     return launch(name, grid, block, call_it<F>, &f);
+}
+
+inline void warp_barrier(const char *site)
+{
+    char nothing = 0;
+    exchange(~0u, &nothing, 0, 32, site);
 }
 
 template <class T> T shuffle(unsigned mask, T value, unsigned from, const char *site)
@@ -205,6 +211,7 @@ template <class T, size_t N> struct shared<T[N]> {
 #define LK_EMU_TEXT(x)  LK_EMU_TEXT_(x)
 #define LK_EMU_SITE     __FILE__ ":" LK_EMU_TEXT(__LINE__)
 #define __syncthreads() emu::block_barrier(LK_EMU_SITE)
+#define __syncwarp()    emu::warp_barrier(LK_EMU_SITE)
 #define __shfl_xor_sync(mask, value, by)                                                           \
     emu::shuffle((mask), (value), emu::now.lane ^ (unsigned)(by), LK_EMU_SITE)
 

@@ -98,11 +98,6 @@ inline void product_wait(int later, const char *site)
 
 } // namespace emu
 
-LK_DEVICE float lk_exp2(float x)
-{
-    return exp2f(x);
-}
-
 LK_DEVICE uint32_t lk_shared_start()
 {
     return LK_PANEL_ALIGN;
