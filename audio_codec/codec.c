@@ -19,7 +19,9 @@ static lk_status mention_all(lk_codec *codec)
 {
     lk_status st = LK_OK;
     lk_graph *g = NULL;
-    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.params = codec->params, .train = 1}));
+    LK_TRY(lk_graph_new(&g, &(lk_graph_config){.backend = lk_params_backend(codec->params),
+                                               .params = codec->params,
+                                               .train = 1}));
     (void)lk_codec_record(g, &codec->config, 1, 1, LK_CODEC_TRAIN_ALL);
     for (int i = 0; i < codec->config.stages; i++)
         (void)lk_codec_perplexity(g, &codec->config, i);
@@ -29,7 +31,7 @@ done:
     return st;
 }
 
-lk_status lk_codec_new_on(lk_codec **out, const lk_codec_config *config, const lk_backend *backend)
+lk_status lk_codec_new(lk_codec **out, const lk_codec_config *config, const lk_backend *backend)
 {
     lk_status st = LK_OK;
     lk_codec *codec = NULL;
@@ -45,11 +47,6 @@ lk_status lk_codec_new_on(lk_codec **out, const lk_codec_config *config, const l
 done:
     lk_codec_free(&codec);
     return st;
-}
-
-lk_status lk_codec_new(lk_codec **codec, const lk_codec_config *config)
-{
-    return lk_codec_new_on(codec, config, NULL);
 }
 
 void lk_codec_free(lk_codec **codec)
@@ -157,7 +154,7 @@ done:
     return st;
 }
 
-lk_status lk_codec_load_on(lk_codec **out, const char *path, const lk_backend *backend)
+lk_status lk_codec_load(lk_codec **out, const char *path, const lk_backend *backend)
 {
     lk_status st = LK_OK;
     lk_safetensors *f = NULL;
@@ -174,7 +171,7 @@ lk_status lk_codec_load_on(lk_codec **out, const char *path, const lk_backend *b
     st = lk_codec_read_config(lk_safetensors_get(f, "config"), &config);
     LK_REQUIRE(st == LK_OK, st == LK_E_MEMORY ? st : LK_E_FORMAT,
                "'%s' has a config that cannot be used: %s", path, lk_error_text());
-    LK_TRY(lk_codec_new_on(&codec, &config, backend));
+    LK_TRY(lk_codec_new(&codec, &config, backend));
     LK_TRY(check_names(f, path, codec->params));
     for (int i = 0; i < lk_params_n(codec->params); i++)
         LK_TRY(read_weight(f, path, codec->params, i));
@@ -185,9 +182,4 @@ done:
     lk_codec_free(&codec);
     lk_safetensors_free(&f);
     return st;
-}
-
-lk_status lk_codec_load(lk_codec **codec, const char *path)
-{
-    return lk_codec_load_on(codec, path, NULL);
 }

@@ -9,7 +9,7 @@
  * Sound        f32, interleaved, nominally in [-1, 1]; two channels are left and right.
  *
  *     lk_codec_encoder *e = NULL;
- *     LK_TRY(lk_codec_load(&codec, "codec.safetensors"));
+ *     LK_TRY(lk_codec_load(&codec, "codec.safetensors", NULL));
  *     LK_TRY(lk_codec_encoder_new(&e, codec, LK_CODEC_BOTH, start));
  *     for each piece of sound {
  *         LK_TRY(lk_codec_encoder_push(e, samples, n));
@@ -71,8 +71,9 @@ lk_span lk_codec_span(const lk_codec_config *c, lk_flick start, int64_t k, int64
 
 typedef struct lk_codec lk_codec;
 
-/* Untrained, with the initial weights of its seed. */
-LK_CHECKED lk_status lk_codec_new(lk_codec **codec, const lk_codec_config *config);
+/* Untrained, with the initial weights of its seed; backend NULL: the CPU's. */
+LK_CHECKED lk_status lk_codec_new(lk_codec **codec, const lk_codec_config *config,
+                                  const lk_backend *backend);
 void lk_codec_free(lk_codec **codec);
 
 const lk_codec_config *lk_codec_get_config(const lk_codec *codec);
@@ -82,7 +83,7 @@ lk_params *lk_codec_params(lk_codec *codec); /* borrowed */
  * lk_codec_load also takes a checkpoint of a training, using the moving averages.  A file that is
  * no codec, or lacks or has too much of one, is refused by name (LK_E_FORMAT, LK_E_SHAPE). */
 LK_CHECKED lk_status lk_codec_save(const lk_codec *codec, const char *path, lk_dtype dtype);
-LK_CHECKED lk_status lk_codec_load(lk_codec **codec, const char *path);
+LK_CHECKED lk_status lk_codec_load(lk_codec **codec, const char *path, const lk_backend *backend);
 
 /* ---- streams ---- */
 

@@ -32,14 +32,6 @@ struct lk_codec {
 
 #define LK_CODEC_FORMAT "lockstep audio codec 2" /* of a file, under "format" */
 
-/* ---- codec.c ---- */
-
-/* The same on another backend; NULL: the CPU. */
-LK_CHECKED lk_status lk_codec_new_on(lk_codec **codec, const lk_codec_config *config,
-                                     const lk_backend *backend);
-LK_CHECKED lk_status lk_codec_load_on(lk_codec **codec, const char *path,
-                                      const lk_backend *backend);
-
 /* ---- config.c ---- */
 
 int lk_codec_hop(const lk_codec_config *c);

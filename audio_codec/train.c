@@ -360,7 +360,7 @@ static lk_status open_first(training *t)
 {
     lk_status st = LK_OK;
     const int64_t rows = (int64_t)t->s->batch * t->s->latents;
-    LK_TRY(lk_codec_new_on(&t->codec, t->c, t->config->backend));
+    LK_TRY(lk_codec_new(&t->codec, t->c, t->config->backend));
     LK_TRY(make_room(t));
     LK_TRY(fit(t));
     LK_TRY(record_first(t));
@@ -378,7 +378,7 @@ static lk_status open_late(training *t, const char *start)
 {
     static const char *const only_loss[] = {"loss"};
     lk_status st = LK_OK;
-    LK_TRY(lk_codec_load_on(&t->codec, start, t->config->backend));
+    LK_TRY(lk_codec_load(&t->codec, start, t->config->backend));
     LK_TRY(make_room(t));
     LK_TRY(record_judge(t));
     LK_TRY(record_late(t));
@@ -426,7 +426,7 @@ static lk_status run(training *t, const char *folder, int64_t steps, const char 
         LK_TRY(lk_text_add(&checkpoints, "%s/checkpoints", folder));
         LK_TRY(lk_checkpoint_latest(checkpoints.at, &latest));
         LK_REQUIRE(latest, LK_E_IO, "'%s' holds no checkpoint", checkpoints.at);
-        LK_TRY(lk_codec_load(&codec, latest));
+        LK_TRY(lk_codec_load(&codec, latest, NULL));
         LK_TRY(lk_codec_save(codec, path, LK_F32));
     }
 done:

@@ -59,12 +59,13 @@ lk_status lk_attention_run(const lk_attention_options *o, lk_joint_probe **out)
     lk_joint *m = NULL;
     lk_joint_data *d = NULL;
     lk_joint_probe *p = NULL;
-    LK_TRY(lk_joint_load(&m, o->model, NULL));
+    LK_TRY(lk_joint_load(&m, o->model, o->backend));
     LK_TRY(lk_joint_data_open(&d, &(lk_joint_data_config){.paths = o->data,
                                                           .n_paths = o->n_data,
                                                           .n_most = o->n_clips,
                                                           .vae = o->vae,
                                                           .codec = o->codec,
+                                                          .backend = o->backend,
                                                           .embeddings = o->embeddings,
                                                           .cache = o->cache,
                                                           .batch = 1,

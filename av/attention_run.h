@@ -28,6 +28,7 @@ extern const char *const lk_attention_looks[LK_JOINT_STREAMS][LK_JOINT_SIGHTS];
 
 typedef struct lk_attention_options {
     const char *model, *vae, *codec; /* files with weights */
+    const lk_backend *backend;       /* NULL: the CPU's */
     const char *embeddings;          /* for a model whose prompts are vectors, or NULL */
     const char *const *data;         /* datasets; their first n_clips clips are taken */
     int64_t n_data;

@@ -158,7 +158,7 @@ static lk_status start_video(decoder *d)
     lk_status st = LK_OK;
     const lk_latents_video *v = &d->video_facts;
     LK_TRY(same_tokenizer(d->o->vae, v->tokenizer, d->in, "picture"));
-    LK_TRY(lk_vae_load(&d->vae, d->o->vae, NULL));
+    LK_TRY(lk_vae_load(&d->vae, d->o->vae, d->o->backend));
     LK_TRY(lk_vae_decoder_new(
         &d->video, d->vae,
         &(lk_vae_stream_config){.height = v->height, .width = v->width, .compute = d->o->compute}));
@@ -181,7 +181,7 @@ static lk_status start_audio(decoder *d)
     lk_status st = LK_OK;
     const lk_latents_audio *a = &d->audio_facts;
     LK_TRY(same_tokenizer(d->o->codec, a->tokenizer, d->in, "sound"));
-    LK_TRY(lk_codec_load(&d->codec, d->o->codec));
+    LK_TRY(lk_codec_load(&d->codec, d->o->codec, d->o->backend));
     const lk_codec_config *c = lk_codec_get_config(d->codec);
     LK_REQUIRE(c->rate_hz == a->rate_hz && c->channels == a->channels &&
                    (a->stages == 0 || a->stages == c->stages) &&

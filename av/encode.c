@@ -51,7 +51,7 @@ static lk_status start_video(encoder *e)
     const lk_media_info *info = lk_media_get_info(e->media);
     const lk_rational sar = info->video.sar;
     lk_latents_video *v = &e->video_facts;
-    LK_TRY(lk_vae_load(&e->vae, e->o->vae, NULL));
+    LK_TRY(lk_vae_load(&e->vae, e->o->vae, e->o->backend));
     LK_TRY(lk_file_checksum(e->o->vae, &v->tokenizer));
     v->width = e->o->width;
     v->height = e->o->height;
@@ -110,7 +110,7 @@ static lk_status start_audio(encoder *e)
 {
     lk_status st = LK_OK;
     lk_latents_audio *a = &e->audio_facts;
-    LK_TRY(lk_codec_load(&e->codec, e->o->codec));
+    LK_TRY(lk_codec_load(&e->codec, e->o->codec, e->o->backend));
     LK_TRY(lk_file_checksum(e->o->codec, &a->tokenizer));
     const lk_codec_config *c = lk_codec_get_config(e->codec);
     a->mode = e->o->mode ? (int)e->o->mode : LK_CODEC_BOTH;

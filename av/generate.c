@@ -7,6 +7,7 @@
 #include "av/tokenize.h"
 #include "av/tokenize_impl.h"
 #include "av/version.h"
+#include "kernels/device.h"
 #include "kernels/mem.h"
 
 #include <stdio.h>
@@ -37,9 +38,9 @@ static lk_status load(lk_making *m)
     lk_status st = LK_OK;
     const lk_generate_options *o = m->o;
     LK_REQUIRE(o->model && o->vae && o->codec, LK_E_ARG, "a clip needs --model, --vae and --codec");
-    LK_TRY(lk_joint_load(&m->model, o->model, NULL));
-    LK_TRY(lk_vae_load(&m->vae, o->vae, NULL));
-    LK_TRY(lk_codec_load(&m->codec, o->codec));
+    LK_TRY(lk_joint_load(&m->model, o->model, o->backend));
+    LK_TRY(lk_vae_load(&m->vae, o->vae, o->backend));
+    LK_TRY(lk_codec_load(&m->codec, o->codec, o->backend));
     LK_TRY(lk_file_checksum(o->model, &m->checksum[0]));
     LK_TRY(lk_file_checksum(o->vae, &m->checksum[1]));
     LK_TRY(lk_file_checksum(o->codec, &m->checksum[2]));
@@ -233,6 +234,7 @@ static lk_status add_settings(const lk_making *m, json_t *o)
     }
     for (int i = 0; i < 3; i++)
         LK_TRY(add_checksum(o, files[i], m->checksum[i]));
+    LK_TRY(lk_json_set(o, "device", lk_json_text(lk_backend_device(g->backend))));
     LK_TRY(lk_json_set(o, "commit", json_string(lk_build_commit())));
 done:
     return st;
@@ -289,6 +291,7 @@ static lk_status write_clip(const lk_making *m)
     LK_TRY(lk_decode(o->latents ? o->latents : path, o->out,
                      &(lk_tokenize_options){.vae = o->vae,
                                             .codec = o->codec,
+                                            .backend = o->backend,
                                             .pictures_of = lk_given_pictures(m),
                                             .sound_of = lk_given_sound(m),
                                             .stop = o->stop},

@@ -24,6 +24,7 @@
 
 typedef struct lk_generate_options {
     const char *model, *vae, *codec; /* files with weights */
+    const lk_backend *backend;       /* NULL: the CPU's */
     const char *prompt, *script;     /* text, and a file; either may be NULL */
     const char *embeddings; /* where the prompt stands as vectors, for a model that wants those */
     /* What is given, media files or NULL; one of the last four, and image with audio or alone.  The

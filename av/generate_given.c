@@ -61,6 +61,7 @@ static lk_status encode(const lk_making *m, const char *in, int picture, int sou
     LK_TRY(lk_encode(in, path,
                      &(lk_tokenize_options){.vae = picture ? o->vae : NULL,
                                             .codec = sound ? o->codec : NULL,
+                                            .backend = o->backend,
                                             .width = o->width,
                                             .height = o->height,
                                             .mode = LK_CODEC_CONTINUOUS,

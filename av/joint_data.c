@@ -55,7 +55,7 @@ static lk_status start_video(lk_joint_data *d)
     lk_status st = LK_OK;
     const lk_dataset_format f = lk_dataset_get_format(d->data);
     lk_latents_video *v = &d->video_facts;
-    LK_TRY(lk_vae_load(&d->vae, d->c.vae, NULL));
+    LK_TRY(lk_vae_load(&d->vae, d->c.vae, d->c.backend));
     LK_TRY(lk_file_checksum(d->c.vae, &v->tokenizer));
     LK_TRY(lk_vae_encoder_new(&d->video, d->vae,
                               &(lk_vae_stream_config){.height = f.height, .width = f.width}));
@@ -75,7 +75,7 @@ static lk_status start_audio(lk_joint_data *d)
     lk_status st = LK_OK;
     const lk_dataset_format f = lk_dataset_get_format(d->data);
     lk_latents_audio *a = &d->audio_facts;
-    LK_TRY(lk_codec_load(&d->codec, d->c.codec));
+    LK_TRY(lk_codec_load(&d->codec, d->c.codec, d->c.backend));
     LK_TRY(lk_file_checksum(d->c.codec, &a->tokenizer));
     const lk_codec_config *c = lk_codec_get_config(d->codec);
     LK_REQUIRE(c->rate_hz == f.rate_hz && c->channels == f.n_channels, LK_E_ARG,

@@ -20,12 +20,13 @@ typedef struct lk_joint_data lk_joint_data;
 typedef struct lk_joint_data_config {
     const char *const *paths; /* datasets, as lk_dataset_open takes them */
     int64_t n_paths;
-    int64_t n_most;           /* clips, the first ones; 0: all */
-    const char *vae, *codec;  /* files with weights */
-    const char *embeddings;   /* file with captions as vectors (embeddings.h), or NULL */
-    const char *cache;        /* folder */
-    int batch;                /* clips at once */
-    const volatile int *stop; /* may be NULL */
+    int64_t n_most;            /* clips, the first ones; 0: all */
+    const char *vae, *codec;   /* files with weights */
+    const lk_backend *backend; /* of the tokenizers; NULL: the CPU's */
+    const char *embeddings;    /* file with captions as vectors (embeddings.h), or NULL */
+    const char *cache;         /* folder */
+    int batch;                 /* clips at once */
+    const volatile int *stop;  /* may be NULL */
 } lk_joint_data_config;
 
 LK_CHECKED lk_status lk_joint_data_open(lk_joint_data **d, const lk_joint_data_config *config);

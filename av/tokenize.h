@@ -15,6 +15,7 @@
 
 typedef struct lk_tokenize_options {
     const char *vae, *codec;     /* files with weights; NULL: leave pictures, or sound, out */
+    const lk_backend *backend;   /* NULL: the CPU's */
     int width, height;           /* encode: fit pictures into this; 0: as they are */
     lk_codec_mode mode;          /* encode: 0: LK_CODEC_BOTH */
     int stages;                  /* decode: tokens of a latent to use; 0: all */

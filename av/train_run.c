@@ -7,6 +7,7 @@
 #include "av/joint_data.h"
 #include "av/joint_samples.h"
 #include "av/version.h"
+#include "kernels/device.h"
 #include "kernels/file.h"
 #include "kernels/mem.h"
 #include "kernels/stop.h"
@@ -25,6 +26,7 @@ typedef struct setup {
     int64_t n_data, n_validation;
     lk_comm *comm;
     lk_crops *crops;
+    const lk_backend *backend;
     int n_texts;
     lk_safetensors_text texts[4];
 } setup;
@@ -99,6 +101,22 @@ done:
     return st;
 }
 
+/* Several processes train on the CPU. */
+static lk_status choose_device(setup *s)
+{
+    lk_status st = LK_OK;
+    const char *name = s->run->device;
+    if (lk_comm_n(s->comm) > 1 && (!name || strcmp(name, "auto") == 0))
+        name = "cpu";
+    LK_TRY(lk_backend_named(name, &s->backend));
+    s->texts[s->n_texts++] =
+        (lk_safetensors_text){"lockstep.device", lk_backend_device(s->backend)};
+    if (lk_comm_rank(s->comm) == 0)
+        fprintf(stderr, "device: %s\n", lk_backend_device(s->backend));
+done:
+    return st;
+}
+
 static void say_waiting(const setup *s)
 {
     if (lk_comm_rank(s->comm) == 0)
@@ -132,6 +150,7 @@ static lk_status train_codec(setup *s)
     LK_TRY(lk_codec_train(&(lk_codec_train_config){.codec = &model,
                                                    .settings = &train,
                                                    .folder = s->run->folder,
+                                                   .backend = s->backend,
                                                    .resume = s->run->resume,
                                                    .crops = lk_sound_crops_fill,
                                                    .user = s->crops,
@@ -169,6 +188,7 @@ static lk_status train_vae(setup *s)
                                                                       .step = lk_comm_n(s->comm)}));
     c.folder = s->run->folder;
     c.fill = lk_picture_crops_fill;
+    c.backend = s->backend;
     c.user = s->crops;
     c.resume = s->run->resume;
     c.comm = s->comm;
@@ -205,6 +225,7 @@ static lk_status open_joint_data(setup *s, const tokenizers *t, const char *cons
                                                             .n_paths = n_paths,
                                                             .vae = t->vae,
                                                             .codec = t->codec,
+                                                            .backend = s->backend,
                                                             .embeddings = t->embeddings,
                                                             .cache = cache,
                                                             .batch = t->batch,
@@ -278,7 +299,7 @@ static lk_status train_joint(setup *s)
     LK_REQUIRE(model.text_channels == lk_joint_data_text_channels(data), LK_E_ARG,
                "vectors of captions have %d numbers, model.text_channels is %d",
                lk_joint_data_text_channels(data), model.text_channels);
-    LK_TRY(lk_joint_new(&m, &model, NULL));
+    LK_TRY(lk_joint_new(&m, &model, s->backend));
     LK_TRY(lk_joint_data_scale(data, m));
     c.model = m;
     c.sizes = lk_joint_data_sizes(data);
@@ -308,6 +329,7 @@ lk_status lk_train_start(const char *what, const lk_train_run *run)
                                                                      : NULL;
     LK_REQUIRE(train, LK_E_ARG, "'%s' cannot be trained; codec, vae and joint can", what);
     LK_TRY(read_settings(&s));
+    LK_TRY(choose_device(&s));
     LK_TRY(train(&s));
 done:
     clear(&s);

@@ -11,6 +11,8 @@
  *     validation: [other.h5]           datasets that are not learnt from; none: no validation
  *     samples: {steps: 30, ...}        rows of lk_joint_sampling_options, for pictures of samples
  *
+ * Every checkpoint says on which device it was made, under "lockstep.device".
+ *
  * The folder gets config.yaml, complete with defaults, and what train.h leaves.  Going on with a
  * run takes its config.yaml; other settings are refused.
  *
@@ -29,6 +31,7 @@ typedef struct lk_train_run {
     int64_t n_settings;
     const char *folder;
     int resume;
+    const char *device; /* as in kernels/device.h; no setting of the run: it may go on elsewhere */
 } lk_train_run;
 
 /* what: "codec", "vae" or "joint". */

@@ -114,7 +114,7 @@ static void any_cut_gives_the_same_bytes(void **state)
         const lk_codec_config c = tiny_codec(ch);
         lk_codec *codec = NULL;
         float *x = noise(n * ch);
-        CHECK_OK(lk_codec_new(&codec, &c));
+        CHECK_OK(lk_codec_new(&codec, &c, NULL));
         for (int mode = LK_CODEC_TOKENS; mode <= LK_CODEC_BOTH; mode++) {
             static const int64_t cuts[] = {1, 31, 32, 33, 100, 0, 0};
             coded whole;
@@ -151,7 +151,7 @@ static void a_prefix_gives_the_first_latents(void **state)
     lk_codec *codec = NULL;
     float *x = noise(n);
     coded whole;
-    CHECK_OK(lk_codec_new(&codec, &c));
+    CHECK_OK(lk_codec_new(&codec, &c, NULL));
     encode(codec, LK_CODEC_BOTH, x, n, n, 0, &whole);
     decode(codec, LK_CODEC_BOTH, n, 0, &whole);
     for (int64_t k = 1; k < 20; k += 3) {
@@ -189,7 +189,7 @@ static void lengths_and_spans_are_exact(void **state)
         CHECK_OK(lk_option_set(lk_codec_options, &c, "rate_hz",
                                (const char *[]){"800", "16000", "24000", "48000"}[r]));
         assert_int_equal(c.rate_hz, rates[r]);
-        CHECK_OK(lk_codec_new(&codec, &c));
+        CHECK_OK(lk_codec_new(&codec, &c, NULL));
         const int64_t period = lk_codec_period(&c);
         assert_int_equal(period, rates[r] / 25);
         const int64_t lengths[] = {1, 2, period - 1, period, period + 1, 9 * period + 3};
@@ -225,7 +225,7 @@ static void silence_and_nonsense(void **state)
     float *x = calloc(640, sizeof *x), mean[4 * 20], sound[640];
     uint16_t tokens[3 * 20];
     coded a, b;
-    CHECK_OK(lk_codec_new(&codec, &c));
+    CHECK_OK(lk_codec_new(&codec, &c, NULL));
     encode(codec, LK_CODEC_BOTH, x, 640, 640, 0, &a);
     decode(codec, LK_CODEC_BOTH, 20, 0, &a);
     for (int i = 0; i < 640; i++)
@@ -313,9 +313,9 @@ static void a_file_is_the_codec(void **state)
     coded a, b;
     c.activation = "snake";
     c.labels = 5;
-    CHECK_OK(lk_codec_new(&codec, &c));
+    CHECK_OK(lk_codec_new(&codec, &c, NULL));
     CHECK_OK(lk_codec_save(codec, in_base("a.safetensors"), LK_F32));
-    CHECK_OK(lk_codec_load(&back, path));
+    CHECK_OK(lk_codec_load(&back, path, NULL));
     assert_int_equal(lk_codec_get_config(back)->labels, 5);
     assert_string_equal(lk_codec_get_config(back)->activation, "snake");
     encode(codec, LK_CODEC_BOTH, x, 500, 500, 0, &a);
@@ -329,9 +329,9 @@ static void a_file_is_the_codec(void **state)
 
     /* Half the bytes; what they say is the same for everyone who loads them. */
     CHECK_OK(lk_codec_save(codec, in_base("b.safetensors"), LK_BF16));
-    CHECK_OK(lk_codec_load(&small, path));
+    CHECK_OK(lk_codec_load(&small, path, NULL));
     CHECK_OK(lk_codec_save(small, in_base("c.safetensors"), LK_BF16));
-    CHECK_OK(lk_codec_load(&again, path));
+    CHECK_OK(lk_codec_load(&again, path, NULL));
     encode(small, LK_CODEC_CONTINUOUS, x, 500, 500, 0, &a);
     encode(again, LK_CODEC_CONTINUOUS, x, 500, 7, 0, &b);
     assert_same(&c, &a, &b, a.n_latents);
@@ -353,7 +353,7 @@ static void write_other(const char *format, const char *config, int drop_tensor,
     lk_safetensors_text texts[2] = {{"format", format}, {"config", config}};
     lk_safetensor tensors[256];
     int n = 0;
-    CHECK_OK(lk_codec_new(&codec, &c));
+    CHECK_OK(lk_codec_new(&codec, &c, NULL));
     lk_params *p = lk_codec_params(codec);
     for (int i = 0; i < lk_params_n(p); i++)
         if (i != drop_tensor)
@@ -376,14 +376,14 @@ static void other_files_are_refused_by_name(void **state)
     in_base("other.safetensors");
 #define REFUSED(code)                                                                              \
     do {                                                                                           \
-        assert_int_equal(lk_codec_load(&codec, path), code);                                       \
+        assert_int_equal(lk_codec_load(&codec, path, NULL), code);                                 \
         assert_non_null(strstr(lk_error_text(), "other.safetensors"));                             \
         assert_null(codec);                                                                        \
         lk_error_clear();                                                                          \
     } while (0)
     REFUSED(LK_E_IO);
     write_other(LK_CODEC_FORMAT, good, -1, 0);
-    CHECK_OK(lk_codec_load(&codec, path));
+    CHECK_OK(lk_codec_load(&codec, path, NULL));
     lk_codec_free(&codec);
     write_other(NULL, NULL, -1, 0);
     REFUSED(LK_E_FORMAT);
@@ -408,14 +408,14 @@ static void other_files_are_refused_by_name(void **state)
 
     lk_codec_config c = tiny_codec(1);
     c.rate_hz = 12345;
-    CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
+    CHECK_FAILS(lk_codec_new(&codec, &c, NULL), LK_E_ARG);
     c = tiny_codec(1);
     c.linear = 33; /* of 32 samples */
-    CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
+    CHECK_FAILS(lk_codec_new(&codec, &c, NULL), LK_E_ARG);
     c.linear = 14; /* with a level and 3 bands more than 16 */
-    CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
+    CHECK_FAILS(lk_codec_new(&codec, &c, NULL), LK_E_ARG);
     c = tiny_codec(3);
-    CHECK_FAILS(lk_codec_new(&codec, &c), LK_E_ARG);
+    CHECK_FAILS(lk_codec_new(&codec, &c, NULL), LK_E_ARG);
 }
 
 /* Every allocation fails once. */
@@ -433,7 +433,7 @@ static void no_memory(void **state)
         float mean[21 * 4], y[21 * 32];
         lk_status st = LK_OK;
         lk_mem_fail_after(n);
-        LK_TRY(lk_codec_new(&codec, &c));
+        LK_TRY(lk_codec_new(&codec, &c, NULL));
         LK_TRY(lk_codec_encoder_new(&e, codec, LK_CODEC_BOTH, 0));
         LK_TRY(lk_codec_decoder_new(&d, codec, LK_CODEC_BOTH, 0));
         LK_TRY(lk_codec_encoder_push(e, x, 20 * 32 + 1));
@@ -443,7 +443,7 @@ static void no_memory(void **state)
         LK_TRY(lk_codec_decoder_pull(d, 21 * 32, y));
         LK_TRY(lk_codec_save(codec, in_base("m.safetensors"), LK_BF16));
         lk_codec_free(&codec);
-        LK_TRY(lk_codec_load(&codec, path));
+        LK_TRY(lk_codec_load(&codec, path, NULL));
     done:
         fired = lk_mem_fault_fired();
         lk_mem_fail_after(0);

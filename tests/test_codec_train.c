@@ -203,7 +203,7 @@ static void a_fitted_codec_is_a_linear_one(void **state)
     double db[4], linear;
     float nats[2];
     c.entries = 256;
-    CHECK_OK(lk_codec_new(&codec, &c));
+    CHECK_OK(lk_codec_new(&codec, &c, NULL));
     CHECK_OK(lk_codec_fit(codec, slow_noise, &c, FIT_BATCH, FIT_LATENTS));
     CHECK_OK(slow_noise(&c, 77, 3, FIT_BATCH, FIT_LATENTS * FIT_PERIOD, sound, NULL));
     linear = linear_db(&c, sound, ROWS);
@@ -268,7 +268,7 @@ static void the_losses_fall(void **state)
     assert_true(logged(last, "perplexity0") > 3);
     free(text);
     sprintf(path, "%s/codec.safetensors", folder);
-    CHECK_OK(lk_codec_load(&codec, path));
+    CHECK_OK(lk_codec_load(&codec, path, NULL));
     assert_int_equal(lk_codec_get_config(codec)->channels, 2);
     lk_codec_free(&codec);
 }
@@ -327,7 +327,7 @@ static void the_late_phase_moves_the_decoder(void **state)
     x.s.steps = 6;
     CHECK_OK(lk_codec_train(&x.t));
     sprintf(path, "%s/codec.safetensors", folder);
-    CHECK_OK(lk_codec_load(&before, path));
+    CHECK_OK(lk_codec_load(&before, path, NULL));
     x.s.adversarial_steps = 3;
     x.s.compute = "bf16";
     stop_at = 2; /* the first part is over */
@@ -335,7 +335,7 @@ static void the_late_phase_moves_the_decoder(void **state)
     stop_at = -1;
     CHECK_OK(lk_codec_train(&x.t));
     sprintf(path, "%s/codec.safetensors", folder);
-    CHECK_OK(lk_codec_load(&after, path));
+    CHECK_OK(lk_codec_load(&after, path, NULL));
     for (int i = 0; i < 2; i++) {
         lk_codec *codec = i ? after : before;
         weights(codec, "encoder.down.weight", a[i], 16);

@@ -36,7 +36,7 @@ static void write_tokenizers(void)
     c.continuous = 4;
     CHECK_OK(lk_vae_new(&video, &v, NULL));
     CHECK_OK(lk_vae_save(video, vae, LK_F32));
-    CHECK_OK(lk_codec_new(&audio, &c));
+    CHECK_OK(lk_codec_new(&audio, &c, NULL));
     CHECK_OK(lk_codec_save(audio, codec, LK_F32));
     lk_vae_free(&video);
     lk_codec_free(&audio);

@@ -8,6 +8,7 @@
 #include "align/stats.h"
 #include "audio_codec/codec.h"
 #include "av/json.h"
+#include "kernels/device.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 #include "kernels/stop.h"
@@ -49,6 +50,7 @@ static lk_status print_row(const lk_tokenizer_bench *b, const row *r)
     }
     o = json_object();
     LK_TRY(lk_json_set(o, "name", json_string(r->name)));
+    LK_TRY(lk_json_set(o, "device", lk_json_text(lk_backend_device(b->backend))));
     LK_TRY(lk_json_set(o, "threads", json_integer(lk_threads())));
     LK_TRY(lk_json_set(o, "encode_ms_per_latent", lk_json_real(1e3 * r->encode)));
     LK_TRY(lk_json_set(o, "decode_ms_per_latent", lk_json_real(1e3 * r->decode)));
@@ -146,7 +148,7 @@ static lk_status bench_codecs(const lk_tokenizer_bench *b)
     lk_codec *codec = NULL;
     char name[64];
     if (b->codec) {
-        LK_TRY(lk_codec_load(&codec, b->codec));
+        LK_TRY(lk_codec_load(&codec, b->codec, b->backend));
         LK_TRY(bench_codec(b, codec, b->codec));
         goto done;
     }
@@ -158,7 +160,7 @@ static lk_status bench_codecs(const lk_tokenizer_bench *b)
         if (!wanted(b, name))
             continue;
         lk_codec_free(&codec);
-        LK_TRY(lk_codec_new(&codec, &c));
+        LK_TRY(lk_codec_new(&codec, &c, b->backend));
         LK_TRY(bench_codec(b, codec, name));
     }
 done:
@@ -255,7 +257,7 @@ static lk_status bench_vaes(const lk_tokenizer_bench *b)
         if (!b->vae && !wanted(b, variants[i]))
             continue;
         lk_vae_free(&v);
-        LK_TRY(b->vae ? lk_vae_load(&v, b->vae, NULL) : lk_vae_new(&v, &c, NULL));
+        LK_TRY(b->vae ? lk_vae_load(&v, b->vae, b->backend) : lk_vae_new(&v, &c, b->backend));
         for (int k = 0; k < 2; k++)
             LK_TRY(bench_vae(b, v, b->vae ? b->vae : variants[i], dtypes[k]));
     }
@@ -270,8 +272,8 @@ lk_status lk_bench_tokenizers(const lk_tokenizer_bench *b)
     LK_REQUIRE(b->runs >= 1 && b->runs <= MOST_RUNS && b->seconds >= 1, LK_E_ARG,
                "1 to %d runs of at least a second", MOST_RUNS);
     if (!b->json)
-        printf("%d threads\n%-30s %9s %9s %9s %-16s %9s %8s\n", lk_threads(), "", "encode ms",
-               "decode ms", "both", "", "live ms", "MiB");
+        printf("%s, %d threads\n%-30s %9s %9s %9s %-16s %9s %8s\n", lk_backend_device(b->backend),
+               lk_threads(), "", "encode ms", "decode ms", "both", "", "live ms", "MiB");
     if (b->codec || !b->vae)
         LK_TRY(bench_codecs(b));
     if (b->vae || !b->codec)

@@ -5,6 +5,7 @@
 #include "av/cli/scratch.h"
 #include "av/json.h"
 #include "av/weights.h"
+#include "kernels/device.h"
 #include "kernels/mem.h"
 #include "kernels/stop.h"
 
@@ -17,7 +18,7 @@ enum { MOST_LEVELS = 32 };
 #define NEAR_MS 80.0
 
 typedef struct settings {
-    const char *weights, *embeddings, *model, *vae, *codec, *data, *levels, *out, *png;
+    const char *weights, *embeddings, *model, *vae, *codec, *data, *levels, *out, *png, *device;
     double bin, reach;
     int clips, seed;
     bool json;
@@ -32,6 +33,7 @@ static const lk_option rows[] = {
     LK_OPT_DOUBLE(settings, bin, 20, 0.1, 10000, "width of a bin of lags, in ms"),
     LK_OPT_DOUBLE(settings, reach, 1000, 1, 100000, "longest lag, in ms"),
     LK_OPT_INT(settings, seed, 1, 0, 2147483647, "of the noise"),
+    LK_OPT_DEVICE(settings),
     LK_OPT_TEXT(settings, out, NULL, "HDF5 file with every bin"),
     LK_OPT_TEXT(settings, png, NULL, "picture: mass over chance by lag, block and head"),
     LK_OPT_BOOL(settings, json, false, "one JSON object a direction and level, and a loss"),
@@ -209,12 +211,15 @@ static lk_status run(const settings *s, const char *const *data, int64_t n_data)
     int n_levels;
     lk_scratch scratch = {{0}};
     lk_joint_probe *p = NULL;
+    const lk_backend *backend;
     LK_TRY(parse_levels(s->levels, levels, &n_levels));
+    LK_TRY(lk_backend_named(s->device, &backend));
     LK_TRY(lk_weights_complete(s->weights, file, found));
     LK_TRY(lk_scratch_make(&scratch));
     LK_TRY(lk_attention_run(&(lk_attention_options){.model = file[0],
                                                     .vae = file[1],
                                                     .codec = file[2],
+                                                    .backend = backend,
                                                     .embeddings = s->embeddings,
                                                     .data = data,
                                                     .n_data = n_data,

@@ -17,6 +17,7 @@
 #include "av/worlds_clip.h"
 
 #include "kernels/bench/bench.h"
+#include "kernels/device.h"
 #include "kernels/mem.h"
 #include "kernels/thread.h"
 
@@ -37,14 +38,14 @@
 
 typedef struct settings {
     bool json;
-    const char *filter, *backend, *codec, *vae, *size;
+    const char *filter, *device, *codec, *vae, *size;
     int runs, seconds, threads;
 } settings;
 
 static const lk_option options[] = {
     LK_OPT_BOOL(settings, json, false, "one JSON object a line and file"),
     LK_OPT_TEXT(settings, filter, NULL, "only those whose name contains this"),
-    LK_OPT_TEXT(settings, backend, "cpu", "ops: cpu or cuda"),
+    LK_OPT_DEVICE(settings),
     LK_OPT_TEXT(settings, codec, NULL, "tokenizers: weights of the audio tokenizer"),
     LK_OPT_TEXT(settings, vae, NULL, "tokenizers: weights of the video tokenizer"),
     LK_OPT_TEXT(settings, size, "128x128", "tokenizers: of the pictures"),
@@ -316,12 +317,12 @@ static lk_status bench_ops(const settings *s)
     op_rows rows = {.list = s->json ? json_array() : NULL};
     const lk_backend *backend = NULL;
     lk_bench_peaks p = {0};
-    LK_TRY(lk_bench_backend(s->backend, &backend));
+    LK_TRY(lk_backend_named(s->device, &backend));
     if (backend == lk_backend_cpu())
         p = lk_bench_measure_peaks();
     else
         LK_TRY(lk_bench_device_peaks(backend, &p));
-    LK_TRY(lk_json_set(root, "backend", json_string(s->backend)));
+    LK_TRY(lk_json_set(root, "device", lk_json_text(lk_backend_device(backend))));
     LK_TRY(lk_json_set(root, "threads", json_integer(lk_threads())));
     LK_TRY(lk_json_set(root, "peaks", json_incref(peaks)));
     LK_TRY(lk_json_set(peaks, "f32_gflops", lk_json_real(p.f32_gflops)));
@@ -329,8 +330,8 @@ static lk_status bench_ops(const settings *s)
                        p.bf16_gflops > 0 ? lk_json_real(p.bf16_gflops) : json_null()));
     LK_TRY(lk_json_set(peaks, "copy_gbps", lk_json_real(p.copy_gbps)));
     if (!s->json)
-        printf("%d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", lk_threads(),
-               p.f32_gflops, p.bf16_gflops, p.copy_gbps);
+        printf("%s, %d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n",
+               lk_backend_device(backend), lk_threads(), p.f32_gflops, p.bf16_gflops, p.copy_gbps);
     LK_TRY(lk_bench_ops(backend, s->filter, &p, take_row, &rows));
     LK_TRY(rows.st);
     LK_REQUIRE(rows.n > 0, LK_E_EMPTY, "no operation's name contains '%s'",
@@ -370,6 +371,7 @@ static lk_status bench_tokenizers(const settings *s)
                             .runs = s->runs,
                             .json = s->json};
     lk_stop_on_signals();
+    LK_TRY(lk_backend_named(s->device, &b.backend));
     LK_TRY(lk_args_size(s->size, "128x128", &b.width, &b.height));
     LK_TRY(lk_bench_tokenizers(&b));
 done:

@@ -3,6 +3,7 @@
 #include "av/cli/cli.h"
 #include "av/json.h"
 #include "av/tokenize.h"
+#include "kernels/device.h"
 #include "kernels/progress.h"
 #include "kernels/stop.h"
 
@@ -10,7 +11,7 @@
 #include <string.h>
 
 typedef struct settings {
-    const char *vae, *codec, *out, *size, *mode, *vcodec, *acodec, *compute;
+    const char *vae, *codec, *out, *size, *mode, *vcodec, *acodec, *compute, *device;
     int stages;
     bool json;
 } settings;
@@ -23,6 +24,7 @@ static const lk_option encode_rows[] = {
                 "fit pictures into this, like 128x128; as they are if not given"),
     LK_OPT_CHOICE(settings, mode, "both", "both|tokens|continuous", "what sound is turned into"),
     LK_OPT_CHOICE(settings, compute, "f32", "f32|bf16", "of pictures"),
+    LK_OPT_DEVICE(settings),
     LK_OPT_BOOL(settings, json, false, "counts as one JSON object"),
     LK_OPT_END};
 
@@ -34,6 +36,7 @@ static const lk_option decode_rows[] = {
     LK_OPT_TEXT(settings, acodec, NULL, "sound codec, such as flac or pcm"),
     LK_OPT_INT(settings, stages, 0, 0, 16, "tokens of a latent to use, 0 = all"),
     LK_OPT_CHOICE(settings, compute, "f32", "f32|bf16", "of pictures"),
+    LK_OPT_DEVICE(settings),
     LK_OPT_BOOL(settings, json, false, "counts as one JSON object"),
     LK_OPT_END};
 
@@ -42,7 +45,8 @@ static void set_progress(void *user, double share)
     lk_progress_set(user, share);
 }
 
-static lk_status print_counts(const settings *s, const char *in, const lk_tokenize_counts *c)
+static lk_status print_counts(const settings *s, const char *in, const lk_tokenize_counts *c,
+                              const char *device)
 {
     lk_status st = LK_OK;
     json_t *o = NULL;
@@ -64,6 +68,7 @@ static lk_status print_counts(const settings *s, const char *in, const lk_tokeni
         LK_TRY(lk_json_set(o, "video_bits", lk_json_real(c->video_bits)));
     if (c->audio_bits > 0)
         LK_TRY(lk_json_set(o, "audio_bits", lk_json_real(c->audio_bits)));
+    LK_TRY(lk_json_set(o, "device", lk_json_text(device)));
     LK_TRY(lk_json_print_line(o));
     o = NULL;
 done:
@@ -92,13 +97,14 @@ static lk_status run(const settings *s, const char *in, direction go, const char
                              .stop = lk_stop_flag(),
                              .progress = set_progress,
                              .user = &bar};
+    LK_TRY(lk_backend_named(s->device, &o.backend));
     if (s->size)
         LK_TRY(lk_args_size(s->size, "128x128", &o.width, &o.height));
     lk_progress_start(&bar, label, 1);
     st = go(in, s->out, &o, &counts);
     lk_progress_end(&bar);
     LK_TRY(st);
-    LK_TRY(print_counts(s, in, &counts));
+    LK_TRY(print_counts(s, in, &counts, lk_backend_device(o.backend)));
 done:
     return st;
 }

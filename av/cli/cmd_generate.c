@@ -3,6 +3,7 @@
 #include "av/cli/cli.h"
 #include "av/generate.h"
 #include "av/weights.h"
+#include "kernels/device.h"
 #include "kernels/mem.h"
 #include "kernels/stop.h"
 
@@ -12,7 +13,7 @@
 
 typedef struct settings {
     const char *weights, *model, *vae, *codec, *embeddings, *prompt, *script, *image, *audio,
-        *video, *extend, *retake, *only, *fps, *size, *latents, *out, *solver;
+        *video, *extend, *retake, *only, *fps, *size, *latents, *out, *solver, *device;
     double from, to, seconds, window, context, text, exchange;
     int seed, steps;
 } settings;
@@ -41,6 +42,7 @@ static const lk_option rows[] = {
     LK_OPT_INT(settings, steps, 30, 1, 10000, "from noise to the clip"),
     LK_OPT_DOUBLE(settings, text, 1, 0, 100, "guidance by prompt and script, 1: none"),
     LK_OPT_DOUBLE(settings, exchange, 1, 0, 100, "guidance by the other stream, 1: none"),
+    LK_OPT_DEVICE(settings),
     LK_OPT_TEXT(settings, latents, NULL, "keep the latents in this HDF5 file, as 'encode' does"),
     LK_OPT_TEXT(settings, out, "out.mp4", "media file; its settings go beside it, as .json"),
     LK_OPT_END};
@@ -75,6 +77,7 @@ static lk_status run(const settings *s)
     o.sampling.seed = s->seed;
     o.sampling.video_text = o.sampling.audio_text = s->text;
     o.sampling.to_video = o.sampling.to_audio = s->exchange;
+    LK_TRY(lk_backend_named(s->device, &o.backend));
     LK_TRY(lk_rate_parse(s->fps, &o.fps));
     LK_TRY(lk_args_size(s->size, "64x64", &o.width, &o.height));
     LK_TRY(lk_weights_complete(s->weights, file, found));

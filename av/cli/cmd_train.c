@@ -2,15 +2,16 @@
 #include "av/cli/args.h"
 #include "av/cli/cli.h"
 #include "av/train_run.h"
+#include "kernels/device.h"
 
 typedef struct settings {
-    const char *config, *out;
+    const char *config, *out, *device;
     bool resume;
 } settings;
 
 static const lk_option options[] = {
     LK_OPT_TEXT(settings, config, NULL, "YAML file with data, model and train"),
-    LK_OPT_TEXT(settings, out, NULL, "folder of the run"),
+    LK_OPT_TEXT(settings, out, NULL, "folder of the run"), LK_OPT_DEVICE(settings),
     LK_OPT_BOOL(settings, resume, false, "go on with the run in that folder"), LK_OPT_END};
 
 int lk_cmd_train(int argc, char **argv)
@@ -42,7 +43,7 @@ int lk_cmd_train(int argc, char **argv)
     } else {
         const lk_status st =
             lk_train_start(args.file[0], &(lk_train_run){s.config, args.file + 1, args.n_files - 1,
-                                                         s.out, s.resume});
+                                                         s.out, s.resume, s.device});
         code = st == LK_OK ? LK_EXIT_OK : lk_cli_failed(st);
     }
     lk_args_clear(&args);

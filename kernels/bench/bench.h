@@ -16,9 +16,6 @@ typedef struct lk_bench_peaks {
 } lk_bench_peaks;
 lk_bench_peaks lk_bench_measure_peaks(void);
 
-/* "cpu" or "cuda"; LK_E_ARG for another name, LK_E_ENV when the machine has no such device. */
-LK_CHECKED lk_status lk_bench_backend(const char *name, const lk_backend **out);
-
 /* The peaks of a device, through its own operations: products of 4096 x 4096 in f32 and of
  * 8192 x 8192 in bf16, and scaling 512 MiB. */
 LK_CHECKED lk_status lk_bench_device_peaks(const lk_backend *backend, lk_bench_peaks *peaks);

@@ -1,6 +1,7 @@
 /* main.c - bench_kernels: the benchmark of kernels/ alone, for builds without the rest. */
 #include "kernels/bench/bench.h"
 
+#include "kernels/device.h"
 #include "kernels/thread.h"
 
 #include <stdio.h>
@@ -15,7 +16,7 @@ static void print_row(void *user, const lk_bench_row *r)
     fflush(stdout);
 }
 
-/* bench_kernels [--backend cpu|cuda] [PART OF A NAME] */
+/* bench_kernels [--backend auto|cpu|cuda] [PART OF A NAME] */
 int main(int argc, char **argv)
 {
     const int chosen = argc > 2 && strcmp(argv[1], "--backend") == 0;
@@ -24,13 +25,13 @@ int main(int argc, char **argv)
     const lk_backend *backend = NULL;
     lk_bench_peaks p = {0};
     lk_status st = LK_OK;
-    LK_TRY(lk_bench_backend(name, &backend));
+    LK_TRY(lk_backend_named(name, &backend));
     if (backend == lk_backend_cpu())
         p = lk_bench_measure_peaks();
     else
         LK_TRY(lk_bench_device_peaks(backend, &p));
-    printf("%s, %d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n", name,
-           lk_threads(), p.f32_gflops, p.bf16_gflops, p.copy_gbps);
+    printf("%s, %d threads; peaks: %.0f GFLOP/s f32, %.0f bf16, copy %.1f GB/s\n",
+           lk_backend_device(backend), lk_threads(), p.f32_gflops, p.bf16_gflops, p.copy_gbps);
     LK_TRY(lk_bench_ops(backend, only, &p, print_row, NULL));
     LK_TRY(lk_bench_attention(backend, only, &p, print_row, NULL));
 done:

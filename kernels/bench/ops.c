@@ -4,7 +4,6 @@
  * timed alone, on the graph's own memory, filled with random numbers. */
 #include "kernels/bench/bench_impl.h"
 
-#include "kernels/cuda/cuda.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
@@ -310,16 +309,6 @@ lk_status lk_bench_ops(const lk_backend *backend, const char *only, const lk_ben
     }
 done:
     return st;
-}
-
-lk_status lk_bench_backend(const char *name, const lk_backend **out)
-{
-    *out = lk_backend_cpu();
-    if (strcmp(name, "cuda") == 0)
-        return lk_backend_cuda(out);
-    return strcmp(name, "cpu") == 0
-               ? LK_OK
-               : LK_FAIL(LK_E_ARG, "there is no backend '%s'; give cpu or cuda", name);
 }
 
 /* The median seconds of the only call of a graph. */

@@ -26,6 +26,7 @@ static struct {
     int tried;
     lk_status st;
     char why[256]; /* st != LK_OK */
+    char name[sizeof "cuda: " + 256]; /* "cuda: " and the device's */
     struct cudaDeviceProp properties;
     cudaStream_t stream;
     uint64_t *step;      /* on the device */
@@ -342,11 +343,17 @@ lk_status lk_backend_cuda(const lk_backend **out)
             snprintf(gpu.why, sizeof gpu.why, "%s", lk_error_text());
             return gpu.st;
         }
+        snprintf(gpu.name, sizeof gpu.name, "cuda: %s", gpu.properties.name);
     }
     if (gpu.st != LK_OK)
         return LK_FAIL(gpu.st, "%s", gpu.why);
     *out = &backend;
     return LK_OK;
+}
+
+const char *lk_cuda_device(void)
+{
+    return gpu.name[0] ? gpu.name : "cuda";
 }
 
 void lk_cuda_describe(void (*line)(void *user, const char *text), void *user)

@@ -23,6 +23,9 @@ extern "C" {
  * no CUDA or the machine has no usable device, with the reason in one sentence. */
 LK_CHECKED lk_status lk_backend_cuda(const lk_backend **out);
 
+/* "cuda: NVIDIA H200", once lk_backend_cuda has given the backend; else "cuda".  Static. */
+const char *lk_cuda_device(void);
+
 /* What this build and machine have, one line each ("cuBLASLt 13.0 ..."); for `doctor`. */
 void lk_cuda_describe(void (*line)(void *user, const char *text), void *user);
 

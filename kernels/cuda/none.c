@@ -11,6 +11,11 @@ lk_status lk_backend_cuda(const lk_backend **out)
     return LK_FAIL(LK_E_ENV, WHY);
 }
 
+const char *lk_cuda_device(void)
+{
+    return "cuda";
+}
+
 void lk_cuda_describe(void (*line)(void *user, const char *text), void *user)
 {
     line(user, WHY);
