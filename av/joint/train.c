@@ -10,6 +10,7 @@
 #include "kernels/checkpoint.h"
 #include "kernels/mem.h"
 #include "kernels/rng.h"
+#include "kernels/thread.h"
 
 #include <string.h>
 
@@ -140,20 +141,27 @@ static void cut_clip(stage_kind stage, lk_joint_clip *c)
     }
 }
 
-static void mix_clips(job *j, uint64_t seed, int64_t index)
+typedef struct mixing {
+    job *j;
+    uint64_t seed;
+    int64_t index;
+} mixing;
+
+static void mix_some(void *context, int64_t first, int64_t end)
 {
-    const lk_joint_train_config *c = j->c;
-    lk_joint_batch *to = &j->batch;
-    for (int b = 0; b < to->sizes.batch; b++) {
-        const int64_t clip = index * to->sizes.batch + b;
+    const mixing *m = context;
+    const lk_joint_train_config *c = m->j->c;
+    lk_joint_batch *to = &m->j->batch;
+    for (int b = (int)first; b < end; b++) {
+        const int64_t clip = m->index * to->sizes.batch + b;
         uint8_t *held[2] = {lk_joint_batch_held(to, b, 0), lk_joint_batch_held(to, b, 1)};
         double level[2];
-        lk_joint_draw_levels(&c->model->config, seed, clip, level);
-        draw_task(c, &to->clips[b], seed, clip, held);
-        to->no_text[b] = draw(seed, clip, 4) < c->no_text;
-        to->no_script[b] = draw(seed, clip, 7) < c->no_script;
-        to->no_exchange[b] = draw(seed, clip, 5) < c->no_exchange;
-        lk_joint_batch_mix(to, b, seed, clip, level);
+        lk_joint_draw_levels(&c->model->config, m->seed, clip, level);
+        draw_task(c, &to->clips[b], m->seed, clip, held);
+        to->no_text[b] = draw(m->seed, clip, 4) < c->no_text;
+        to->no_script[b] = draw(m->seed, clip, 7) < c->no_script;
+        to->no_exchange[b] = draw(m->seed, clip, 5) < c->no_exchange;
+        lk_joint_batch_mix(to, b, m->seed, clip, level);
     }
 }
 
@@ -172,7 +180,7 @@ static lk_status fill(void *user, lk_graph *g, const lk_train_batch *batch)
         LK_TRY(has_latents(&to->clips[b]));
     }
     LK_TRY(lk_joint_check_clips(c->model, &to->sizes, to->clips));
-    mix_clips(j, seed, batch->index);
+    lk_parallel_for(to->sizes.batch, 1, mix_some, &(mixing){j, seed, batch->index});
     LK_TRY(lk_joint_batch_write(to, (uint64_t)batch->index));
 done:
     return st;
