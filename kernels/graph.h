@@ -142,6 +142,9 @@ LK_CHECKED lk_status lk_graph_compile(lk_graph *g);
 LK_CHECKED lk_status lk_graph_write(lk_graph *g, lk_var v, lk_dtype dtype, const void *data);
 LK_CHECKED lk_status lk_graph_read(const lk_graph *g, lk_var v, lk_dtype dtype, void *data);
 
+/* An input becomes what another input or an output of the same type and shape is, where it is. */
+LK_CHECKED lk_status lk_graph_copy(lk_graph *g, lk_var to, lk_var from);
+
 /* The bytes of an input or output on the CPU backend, to fill in place; NULL on other devices. */
 void *lk_graph_data(const lk_graph *g, lk_var v);
 

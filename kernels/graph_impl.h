@@ -194,6 +194,7 @@ struct lk_backend {
     lk_status (*upload)(void *device, const void *host, size_t bytes);
     lk_status (*download)(void *host, const void *device, size_t bytes);
     lk_status (*zero)(void *device, size_t bytes);
+    lk_status (*copy)(void *to, const void *from, size_t bytes); /* both on the device */
     /* Bytes of work space; may set c->state for quick lookups.  Shapes are known, addresses not. */
     lk_status (*prepare)(lk_call *c, size_t *work_bytes);
     void (*release)(lk_call *c);

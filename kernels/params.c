@@ -133,22 +133,6 @@ int lk_params_on_host(const lk_params *p)
     return p->backend->is_host;
 }
 
-/* dst = src, both on the store's device. */
-static lk_status copy_numbers(const lk_backend *be, float *dst, const float *src, int64_t n)
-{
-    lk_status st = LK_OK;
-    const size_t bytes = (size_t)n * sizeof(float);
-    float *host = NULL;
-    if (be->is_host)
-        return be->upload(dst, src, bytes);
-    LK_TRY(LK_NEW_ARRAY(&host, n));
-    LK_TRY(be->download(host, src, bytes));
-    LK_TRY(be->upload(dst, host, bytes));
-done:
-    lk_free(host);
-    return st;
-}
-
 lk_status lk_params_need_slab(lk_params *p, int k, lk_slot slot)
 {
     lk_status st = LK_OK;
@@ -160,7 +144,7 @@ lk_status lk_params_need_slab(lk_params *p, int k, lk_slot slot)
     LK_TRY(p->backend->alloc(bytes, (void **)&fresh));
     LK_TRY(p->backend->zero(fresh, bytes));
     if (slot == LK_AVERAGE)
-        LK_TRY(copy_numbers(p->backend, fresh, s->slot[LK_VALUE], s->used));
+        LK_TRY(p->backend->copy(fresh, s->slot[LK_VALUE], (size_t)s->used * sizeof(float)));
     s->slot[slot] = fresh;
     fresh = NULL;
 done:

@@ -84,11 +84,8 @@ static lk_status make_room(lk_past *p)
 lk_status lk_past_advance(lk_past *p)
 {
     lk_status st = LK_OK;
-    LK_TRY(make_room(p));
-    for (int i = 0; i < p->n; i++) {
-        LK_TRY(lk_graph_read(p->graph, p->join[i].next, p->join[i].dtype, p->room));
-        LK_TRY(lk_graph_write(p->graph, p->join[i].now, p->join[i].dtype, p->room));
-    }
+    for (int i = 0; i < p->n; i++)
+        LK_TRY(lk_graph_copy(p->graph, p->join[i].now, p->join[i].next));
 done:
     return st;
 }

@@ -167,6 +167,24 @@ done:
     return st;
 }
 
+lk_status lk_graph_copy(lk_graph *g, lk_var to, lk_var from)
+{
+    lk_status st = LK_OK;
+    const lk_value *x, *y;
+    LK_TRY(reachable(g, from));
+    LK_TRY(reachable(g, to));
+    x = &g->values[from.id];
+    y = &g->values[to.id];
+    LK_REQUIRE(y->leaf == LK_LEAF_INPUT && x->dtype == y->dtype &&
+                   lk_shape_equal(&x->shape, &y->shape),
+               LK_E_SHAPE, "only an input of the same type and shape can take over a value");
+    LK_TRY(g->config.backend->copy(y->data, x->data,
+                                   (size_t)lk_shape_count(&x->shape) *
+                                       lk_dtype_bytes(lk_graph_held_dtype(g, x->dtype))));
+done:
+    return st;
+}
+
 void *lk_graph_data(const lk_graph *g, lk_var v)
 {
     return g->compiled && g->config.backend->is_host && !lk_is_none(v) &&

@@ -259,9 +259,9 @@ done:
     return st;
 }
 
-static const lk_backend cpu = {"cpu",    1,        0,           cpu_alloc,   lk_free, cpu_copy,
-                               cpu_copy, cpu_zero, cpu_prepare, cpu_release, cpu_run, &lk_cpu_optim,
-                               NULL};
+static const lk_backend cpu = {
+    "cpu",    1,        0,           cpu_alloc,   lk_free, cpu_copy,      cpu_copy,
+    cpu_zero, cpu_copy, cpu_prepare, cpu_release, cpu_run, &lk_cpu_optim, NULL};
 
 const lk_backend *lk_backend_cpu(void)
 {

@@ -25,7 +25,7 @@
 static struct {
     int tried;
     lk_status st;
-    char why[256]; /* st != LK_OK */
+    char why[256];                    /* st != LK_OK */
     char name[sizeof "cuda: " + 256]; /* "cuda: " and the device's */
     struct cudaDeviceProp properties;
     cudaStream_t stream;
@@ -101,6 +101,14 @@ static lk_status gpu_upload(void *device, const void *host, size_t bytes)
         CU_TRY(cudaEventRecord(gpu.sent[i], gpu.stream));
         gpu.next = 1 - i;
     }
+done:
+    return st;
+}
+
+static lk_status gpu_copy(void *to, const void *from, size_t bytes)
+{
+    lk_status st = LK_OK;
+    CU_TRY(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, gpu.stream));
 done:
     return st;
 }
@@ -284,8 +292,8 @@ done:
 static const lk_optim_kernels optim = {gpu_sum_squares, gpu_adamw};
 
 static const lk_backend backend = {
-    "cuda",   0,           0,           gpu_alloc, gpu_free, gpu_upload, gpu_download,
-    gpu_zero, gpu_prepare, gpu_release, gpu_run,   &optim,   gpu_wait};
+    "cuda",   0,        0,           gpu_alloc,   gpu_free, gpu_upload, gpu_download,
+    gpu_zero, gpu_copy, gpu_prepare, gpu_release, gpu_run,  &optim,     gpu_wait};
 
 /* ---- the device ---- */
 

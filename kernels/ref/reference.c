@@ -85,11 +85,11 @@ static lk_status run_rounded(lk_call *calls, int n_calls, int check)
 }
 
 static const lk_backend plain = {
-    "reference", 1,           1,           ref_alloc, lk_free,       ref_copy, ref_copy,
-    ref_zero,    ref_prepare, ref_release, run_plain, &lk_cpu_optim, NULL};
+    "reference", 1,        1,           ref_alloc,   lk_free,   ref_copy,      ref_copy,
+    ref_zero,    ref_copy, ref_prepare, ref_release, run_plain, &lk_cpu_optim, NULL};
 static const lk_backend rounded = {
-    "rounded", 1,           1,           ref_alloc,   lk_free,       ref_copy, ref_copy,
-    ref_zero,  ref_prepare, ref_release, run_rounded, &lk_cpu_optim, NULL};
+    "rounded", 1,        1,           ref_alloc,   lk_free,     ref_copy,      ref_copy,
+    ref_zero,  ref_copy, ref_prepare, ref_release, run_rounded, &lk_cpu_optim, NULL};
 
 const lk_backend *lk_backend_reference(void)
 {

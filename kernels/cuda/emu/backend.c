@@ -3,6 +3,9 @@
  * Each launch sees copies of its tensors in buffers of exactly their size, so that the address
  * sanitizer finds an access one element outside, and results and work space full of NaNs, so that
  * an element nobody writes shows.
+ *
+ * Addresses it hands out lie where a processor cannot read, as a GPU's do: code that takes them for
+ * the host's falls.
  */
 #include "kernels/cuda/cuda.h"
 
@@ -41,21 +44,64 @@ static void free_buffer(void *p, size_t bytes)
     lk_free(p);
 }
 
-static lk_status emu_alloc(size_t bytes, void **out)
+#define AWAY ((uintptr_t)1 << 60)
+
+/* A device's address, and the host's behind it; NULL is nowhere. */
+static void *there(const void *p)
 {
-    return lk_alloc_(bytes, 1, out);
+    return p ? (void *)((uintptr_t)p + AWAY) : NULL;
 }
 
-static lk_status emu_copy(void *to, const void *from, size_t bytes)
+static void *here(const void *p)
 {
-    memcpy(to, from, bytes);
+    return p ? (void *)((uintptr_t)p - AWAY) : NULL;
+}
+
+static lk_status emu_alloc(size_t bytes, void **out)
+{
+    const lk_status st = lk_alloc_(bytes, 1, out);
+    *out = there(*out);
+    return st;
+}
+
+static void emu_free(void *p)
+{
+    lk_free(here(p));
+}
+
+static lk_status emu_upload(void *to, const void *from, size_t bytes)
+{
+    memcpy(here(to), from, bytes);
+    return LK_OK;
+}
+
+static lk_status emu_download(void *to, const void *from, size_t bytes)
+{
+    memcpy(to, here(from), bytes);
     return LK_OK;
 }
 
 static lk_status emu_zero(void *to, size_t bytes)
 {
-    memset(to, 0, bytes);
+    memset(here(to), 0, bytes);
     return LK_OK;
+}
+
+static lk_status emu_copy(void *to, const void *from, size_t bytes)
+{
+    memmove(here(to), here(from), bytes);
+    return LK_OK;
+}
+
+static lk_call call_here(const lk_call *c)
+{
+    lk_call own = *c;
+    for (int i = 0; i < LK_MAX_IN; i++)
+        own.in[i].data = here(own.in[i].data);
+    for (int i = 0; i < LK_MAX_OUT; i++)
+        own.out[i].data = here(own.out[i].data);
+    own.work = here(own.work);
+    return own;
 }
 
 /* What prepare found; the kernels' own state stays in the call. */
@@ -164,36 +210,65 @@ static lk_status emu_run(lk_call *calls, int n_calls, int check)
     lk_status st = LK_OK;
     for (int i = 0; i < n_calls; i++) {
         const lk_cuda_kernel *k = lk_emu_find(calls[i].node->op);
+        const lk_call c = call_here(&calls[i]);
         apart a;
         if (!k->launch)
             continue;
-        st = take_apart(&calls[i], &a);
+        st = take_apart(&c, &a);
         if (st == LK_OK)
             st = k->launch(&a.call, NULL);
-        put_back(&calls[i], &a, st == LK_OK);
+        put_back(&c, &a, st == LK_OK);
         LK_TRY(st);
         if (check)
-            LK_TRY(look_at(&calls[i]));
+            LK_TRY(look_at(&c));
     }
+done:
+    return st;
+}
+
+static lk_status pieces_here(const lk_optim_piece *pieces, int64_t n, lk_optim_piece **out)
+{
+    lk_status st = LK_OK;
+    LK_TRY(LK_NEW_ARRAY(out, n));
+    for (int64_t i = 0; i < n; i++)
+        (*out)[i] = (lk_optim_piece){.value = here(pieces[i].value),
+                                     .grad = here(pieces[i].grad),
+                                     .moment1 = here(pieces[i].moment1),
+                                     .moment2 = here(pieces[i].moment2),
+                                     .average = here(pieces[i].average),
+                                     .n = pieces[i].n,
+                                     .decays = pieces[i].decays};
 done:
     return st;
 }
 
 static lk_status emu_sum_squares(const lk_optim_piece *pieces, int64_t n, double *sums)
 {
-    return lk_emu_sum_squares(pieces, n, sums, NULL);
+    lk_status st = LK_OK;
+    lk_optim_piece *own = NULL;
+    LK_TRY(pieces_here(pieces, n, &own));
+    LK_TRY(lk_emu_sum_squares(own, n, sums, NULL));
+done:
+    lk_free(own);
+    return st;
 }
 
 static lk_status emu_adamw(const lk_optim_piece *pieces, int64_t n, const lk_adamw_factors *f)
 {
-    return lk_emu_adamw(pieces, n, f, NULL);
+    lk_status st = LK_OK;
+    lk_optim_piece *own = NULL;
+    LK_TRY(pieces_here(pieces, n, &own));
+    LK_TRY(lk_emu_adamw(own, n, f, NULL));
+done:
+    lk_free(own);
+    return st;
 }
 
 static const lk_optim_kernels optim = {emu_sum_squares, emu_adamw};
 
-static const lk_backend emulated = {"cuda emulated", 0,        0,        emu_alloc,   lk_free,
-                                    emu_copy,        emu_copy, emu_zero, emu_prepare, emu_release,
-                                    emu_run,         &optim,   NULL};
+static const lk_backend emulated = {
+    "cuda emulated", 0,        0,           emu_alloc,   emu_free, emu_upload, emu_download,
+    emu_zero,        emu_copy, emu_prepare, emu_release, emu_run,  &optim,     NULL};
 
 const lk_backend *lk_backend_emulated(void)
 {
