@@ -1,6 +1,6 @@
-/* test_device.c - devices by name, and whole trainings on one whose memory the CPU cannot read: the
- * emulator's.  Tokenizers and the joint model train there as on the CPU, leave files that load
- * equal on both, and a run goes on on the other one. */
+/* test_device.c - devices by name, and whole trainings on those whose memory the CPU cannot read:
+ * the emulator, and the GPU where there is one.  Tokenizers and the joint model train there as on
+ * the CPU, leave files that load equal on both, and a run goes on on the other one. */
 #include "tests/check.h"
 #include "tests/codec_tiny.h"
 #include "tests/folder.h"
@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 enum { STEPS = 3 };
+
+static const lk_backend *device; /* beside the CPU */
 
 /* ---- names ---- */
 
@@ -165,10 +167,10 @@ static void a_codec_trains(void **state)
     lk_codec *a = NULL, *b = NULL;
     (void)state;
     train_codec(NULL, "codec_cpu", "f32", STEPS);
-    train_codec(lk_backend_emulated(), "codec_gpu", "f32", STEPS);
+    train_codec(device, "codec_gpu", "f32", STEPS);
     same_log("codec_cpu", "codec_gpu", 1e-3);
     CHECK_OK(lk_codec_load(&a, checkpoint("codec_gpu", STEPS), NULL));
-    CHECK_OK(lk_codec_load(&b, checkpoint("codec_gpu", STEPS), lk_backend_emulated()));
+    CHECK_OK(lk_codec_load(&b, checkpoint("codec_gpu", STEPS), device));
     same_weights(lk_codec_params(a), lk_codec_params(b));
     CHECK_OK(lk_codec_save(a, in_folder("codec_gpu", "a"), LK_F32));
     CHECK_OK(lk_codec_save(b, in_folder("codec_gpu", "b"), LK_F32));
@@ -215,10 +217,10 @@ static void a_video_tokenizer_trains(void **state)
     lk_vae *a = NULL, *b = NULL;
     (void)state;
     train_vae(NULL, "vae_cpu", STEPS);
-    train_vae(lk_backend_emulated(), "vae_gpu", STEPS);
+    train_vae(device, "vae_gpu", STEPS);
     same_log("vae_cpu", "vae_gpu", 1e-3);
     CHECK_OK(lk_vae_load(&a, checkpoint("vae_gpu", STEPS), NULL));
-    CHECK_OK(lk_vae_load(&b, checkpoint("vae_gpu", STEPS), lk_backend_emulated()));
+    CHECK_OK(lk_vae_load(&b, checkpoint("vae_gpu", STEPS), device));
     same_weights(a->params, b->params);
     CHECK_OK(lk_vae_save(b, in_folder("vae_gpu", "b"), LK_F32));
     same_files(in_folder("vae_gpu", "vae.safetensors"), in_folder("vae_gpu", "b"));
@@ -282,10 +284,10 @@ static void a_joint_model_trains(void **state)
     lk_joint *a = NULL, *b = NULL;
     (void)state;
     train_joint(NULL, "joint_cpu", "f32", STEPS);
-    train_joint(lk_backend_emulated(), "joint_gpu", "f32", STEPS);
+    train_joint(device, "joint_gpu", "f32", STEPS);
     same_log("joint_cpu", "joint_gpu", 1e-3);
     CHECK_OK(lk_joint_load(&a, checkpoint("joint_gpu", STEPS), NULL));
-    CHECK_OK(lk_joint_load(&b, checkpoint("joint_gpu", STEPS), lk_backend_emulated()));
+    CHECK_OK(lk_joint_load(&b, checkpoint("joint_gpu", STEPS), device));
     same_weights(a->params, b->params);
     CHECK_OK(lk_joint_save(b, in_folder("joint_gpu", "b"), LK_F32));
     same_files(in_folder("joint_gpu", "joint.safetensors"), in_folder("joint_gpu", "b"));
@@ -298,9 +300,9 @@ static void runs_change_their_device(void **state)
 {
     (void)state;
     train_joint(NULL, "joint_there", "f32", STEPS - 1);
-    train_joint(lk_backend_emulated(), "joint_there", "f32", STEPS);
+    train_joint(device, "joint_there", "f32", STEPS);
     same_log("joint_cpu", "joint_there", 1e-3);
-    train_joint(lk_backend_emulated(), "joint_back", "f32", STEPS - 1);
+    train_joint(device, "joint_back", "f32", STEPS - 1);
     train_joint(NULL, "joint_back", "f32", STEPS);
     same_log("joint_cpu", "joint_back", 1e-3);
 }
@@ -309,16 +311,35 @@ static void a_joint_model_trains_in_bf16(void **state)
 {
     (void)state;
     train_joint(NULL, "joint_cpu16", "bf16", STEPS);
-    train_joint(lk_backend_emulated(), "joint_gpu16", "bf16", STEPS);
+    train_joint(device, "joint_gpu16", "bf16", STEPS);
     same_log("joint_cpu16", "joint_gpu16", 3e-2);
 }
 
-int main(void)
+/* A group's folder is made and dropped with it, and made anew for the next. */
+static int run_on(const struct CMUnitTest *tests, size_t n, const lk_backend *backend)
+{
+    memset(test_folder + strlen(test_folder) - 6, 'X', 6);
+    device = backend;
+    return _cmocka_run_group_tests(lk_backend_device(backend), tests, n, test_folder_make,
+                                   test_folder_drop);
+}
+
+/* test_device [--cuda]: all, or what a GPU does alone. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_devices),        cmocka_unit_test(a_codec_trains),
         cmocka_unit_test(a_video_tokenizer_trains), cmocka_unit_test(a_joint_model_trains),
         cmocka_unit_test(runs_change_their_device), cmocka_unit_test(a_joint_model_trains_in_bf16),
     };
-    return cmocka_run_group_tests(tests, test_folder_make, test_folder_drop);
+    const size_t n = sizeof tests / sizeof *tests;
+    const int alone = argc > 1 && strcmp(argv[1], "--cuda") == 0;
+    const lk_backend *gpu = NULL;
+    int failed = alone ? 0 : run_on(tests, n, lk_backend_emulated());
+    if (lk_backend_cuda(&gpu) == LK_OK)
+        return failed + run_on(tests, n, gpu);
+    if (alone)
+        fprintf(stderr, "%s\n", lk_error_text());
+    lk_error_clear();
+    return alone ? 77 : failed;
 }

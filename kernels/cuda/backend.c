@@ -306,7 +306,7 @@ static lk_status choose_device(void)
     const cudaError_t found = cudaGetDeviceCount(&n);
     (void)cudaGetLastError();
     LK_REQUIRE(found == cudaSuccess && n > 0, LK_E_ENV,
-               "this machine has no NVIDIA GPU with a driver that works (%s); use the CPU backend",
+               "this machine has no NVIDIA GPU with a driver that works (%s); use the CPU",
                cudaGetErrorString(found == cudaSuccess ? cudaErrorNoDevice : found));
     LK_REQUIRE(wanted >= 0 && wanted < n, LK_E_ENV,
                "LK_CUDA_DEVICE is %s, but this machine's GPUs are 0 to %d", env, n - 1);

@@ -3,7 +3,7 @@
 
 #define WHY                                                                                        \
     "this build has no CUDA (install the CUDA toolkit so that nvcc is found, build again); use "   \
-    "the CPU backend"
+    "the CPU"
 
 lk_status lk_backend_cuda(const lk_backend **out)
 {
