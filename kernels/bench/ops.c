@@ -221,6 +221,7 @@ done:
 
 lk_status lk_bench_fill(lk_graph *g)
 {
+    enum { PERIOD = 1048583 }; /* a prime: rows do not repeat each other */
     lk_status st = LK_OK;
     float *x = NULL;
     for (size_t i = 0; i < g->n_values; i++) {
@@ -229,8 +230,10 @@ lk_status lk_bench_fill(lk_graph *g)
         if (!v->data || v->dtype == LK_I32)
             continue;
         LK_TRY(LK_NEW_ARRAY(&x, n));
-        for (int64_t j = 0; j < n; j++)
+        for (int64_t j = 0; j < n && j < PERIOD; j++)
             x[j] = lk_rng_uniform(1, i, (uint64_t)j) - 0.5f;
+        for (int64_t j = PERIOD; j < n; j += PERIOD)
+            memcpy(x + j, x, (size_t)(n - j < PERIOD ? n - j : PERIOD) * sizeof *x);
         LK_TRY(lk_graph_write(g, (lk_var){(int32_t)i}, LK_F32, x));
         lk_free(x);
         x = NULL;
