@@ -1,12 +1,21 @@
 /* batch.c - noisy clips, and where they stand, into the graph of a loss.
  *
  * x_t and e - x of flow.c for every token that is there and not held; x for those that are held.
+ *
+ * Most of a picture stands still.  With motion m > 0, position p of the picture counts in the mean
+ * of its clip as
+ *
+ *     w_p = 1 - m + m s_p / mean(s)      s_p^2 = mean over channels of the variance over the clip
+ *
+ * so what moves is not lost among what does not.  All times of a position weigh the same: weights
+ * that followed the moving thing itself would shift where the model expects it.
  */
 #include "av/joint/joint_impl.h"
 
 #include "kernels/mem.h"
 #include "kernels/rng.h"
 
+#include <math.h>
 #include <string.h>
 
 #define NOISE UINT64_C(0x6a6f696e74000010)
@@ -28,6 +37,7 @@ static lk_status make_room(lk_joint_batch *b)
         LK_TRY(LK_NEW_ARRAY(&b->target[s], tokens * k));
         LK_TRY(LK_NEW_ARRAY(&b->share[s], tokens));
         LK_TRY(LK_NEW_ARRAY(&b->level[s], z->batch));
+        LK_TRY(LK_NEW_ARRAY(&b->weight[s], tokens));
         LK_TRY(lk_joint_get_scale(b->m, (lk_joint_stream)s, b->mean[s], b->deviation[s]));
     }
     LK_TRY(lk_joint_placer_new(&b->placer, b->m, z));
@@ -75,6 +85,7 @@ void lk_joint_batch_clear(lk_joint_batch *b)
         lk_free(b->target[s]);
         lk_free(b->share[s]);
         lk_free(b->level[s]);
+        lk_free(b->weight[s]);
     }
     memset(b, 0, sizeof *b);
 }
@@ -82,6 +93,29 @@ void lk_joint_batch_clear(lk_joint_batch *b)
 uint8_t *lk_joint_batch_held(const lk_joint_batch *b, int i, int stream)
 {
     return b->held[stream] + (int64_t)i * (stream ? b->sizes.sounds : b->sizes.latents);
+}
+
+/* w_p of x [n, each, channels]. */
+static void weigh_positions(double motion, const float *x, int64_t n, int64_t each, int channels,
+                            float *weight)
+{
+    double all = 0;
+    for (int64_t p = 0; p < each; p++) {
+        double variance = 0;
+        for (int k = 0; k < channels; k++) {
+            double sum = 0, squares = 0;
+            for (int64_t t = 0; t < n; t++) {
+                const double y = x[(t * each + p) * channels + k];
+                sum += y;
+                squares += y * y;
+            }
+            variance += fmax(0, squares / (double)n - sum / (double)n * (sum / (double)n));
+        }
+        weight[p] = (float)sqrt(variance / channels);
+        all += weight[p] / (double)each;
+    }
+    for (int64_t p = 0; p < each; p++)
+        weight[p] = (float)(all > 0 ? 1 - motion + motion * weight[p] / all : 1);
 }
 
 /* Tokens of stream s; a stream at level 0, or held whole, is held and says so. */
@@ -94,13 +128,19 @@ static void mix(lk_joint_batch *b, uint64_t seed, int64_t number, int i, int s, 
     const int64_t own = (s ? c->n_sounds : c->n_latents) * each;
     uint8_t *held = lk_joint_batch_held(b, i, s);
     float *x = b->x[s] + i * n * channels, *target = b->target[s] + i * n * channels;
+    float *weight = b->weight[s] + i * n;
     int64_t moving = 0;
     memset(x, 0, (size_t)(n * channels) * sizeof *x);
     memset(target, 0, (size_t)(n * channels) * sizeof *x);
     lk_joint_normalise(b->mean[s], b->deviation[s], channels, own, s ? c->audio : c->video, x);
+    if (s == 0 && b->motion > 0 && c->n_latents > 0)
+        weigh_positions(b->motion, x, c->n_latents, each, channels, weight);
+    else
+        for (int64_t p = 0; p < each; p++)
+            weight[p] = 1;
     for (int64_t t = 0; t < n; t++) {
         const int free = t < own && level > 0 && !held[t / each];
-        b->share[s][i * n + t] = (float)free;
+        b->share[s][i * n + t] = free ? weight[t % each] : 0;
         moving += free;
         if (t < own && level <= 0)
             held[t / each] = 1;
@@ -123,18 +163,18 @@ void lk_joint_batch_mix(lk_joint_batch *b, int i, uint64_t seed, int64_t number,
             mix(b, seed, number, i, s, level[s]);
 }
 
-/* The mean over a clip's tokens that move, and over the clips of a batch: the same however a batch
- * is cut into processes.  How many clips have such tokens. */
+/* The weighted mean over a clip's tokens that are made, and over the clips of a batch: the same
+ * however a batch is cut into processes.  How many clips have such tokens. */
 static int share_out(float *share, int batch, int64_t n)
 {
     int clips = 0;
     for (int b = 0; b < batch; b++, share += n) {
-        int64_t moving = 0;
+        double sum = 0;
         for (int64_t i = 0; i < n; i++)
-            moving += share[i] > 0;
+            sum += share[i];
         for (int64_t i = 0; i < n; i++)
-            share[i] = share[i] > 0 ? 1.0f / (float)(moving * batch) : 0;
-        clips += moving > 0;
+            share[i] = share[i] > 0 ? share[i] / (float)(sum * batch) : 0;
+        clips += sum > 0;
     }
     return clips;
 }

@@ -193,6 +193,8 @@ typedef struct lk_joint_train_config {
      * without script, so that streams have to learn from each other what it would tell them. */
     double no_text, no_script, no_exchange;
     double hold_audio, hold_video, hold_first, hold_range; /* shares of clips that train a task */
+    double
+        motion; /* how much more a position of the picture counts for what moves there (batch.c) */
     int log_every, save_every, keep;
     int validate_every, sample_every; /* 0: never */
     const char *start_from;           /* file with weights of the same model, or NULL */

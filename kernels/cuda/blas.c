@@ -188,17 +188,38 @@ done:
     return st;
 }
 
-/* As much behind the product as the library takes. */
+/* A description with nothing behind the product: what an earlier one said of a bias would make the
+ * library refuse products without. */
+static lk_status new_product(made *m, const lk_call *c)
+{
+    lk_status st = LK_OK;
+    const cublasOperation_t left = c->node->attr.matmul.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t right = c->node->attr.matmul.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    if (m->op)
+        blas.cublasLtMatmulDescDestroy(m->op);
+    m->op = NULL;
+    BLAS_TRY(blas.cublasLtMatmulDescCreate(&m->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    BLAS_TRY(blas.cublasLtMatmulDescSetAttribute(m->op, CUBLASLT_MATMUL_DESC_TRANSA, &left,
+                                                 sizeof left));
+    BLAS_TRY(blas.cublasLtMatmulDescSetAttribute(m->op, CUBLASLT_MATMUL_DESC_TRANSB, &right,
+                                                 sizeof right));
+done:
+    return st;
+}
+
+/* As much behind the product as the library takes: beside numbers in bf16, no bias in f32. */
 static lk_status choose(made *m, const lk_call *c, int *n_found)
 {
     lk_status st = LK_OK;
-    const int bias = lk_has(c, 2), act = c->node->attr.matmul.has_act;
-    const int tries[3][2] = {{bias, act}, {bias, 0}, {0, 0}};
+    const int wants_bias = lk_has(c, 2), act = c->node->attr.matmul.has_act;
+    const int bias = wants_bias && c->out[0].dtype == LK_F32;
+    const int tries[3][2] = {{bias, act && bias == wants_bias}, {bias, 0}, {0, 0}};
     *n_found = 0;
     for (int i = 0; i < 3 && !*n_found; i++) {
         const uint32_t epilogue = epilogue_of(c, tries[i][0], tries[i][1]);
         m->with_bias = tries[i][0];
         m->with_act = tries[i][1];
+        LK_TRY(new_product(m, c));
         if (epilogue)
             LK_TRY(search(m, epilogue, m->with_bias, n_found));
     }
@@ -211,8 +232,6 @@ static lk_status matmul_prepare(lk_call *c, size_t *work_bytes)
     lk_status st = LK_OK;
     const lk_product p = lk_product_of(c);
     const int ta = c->node->attr.matmul.trans_a, tb = c->node->attr.matmul.trans_b;
-    const cublasOperation_t op_left = tb ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasOperation_t op_right = ta ? CUBLAS_OP_T : CUBLAS_OP_N;
     const lk_dtype in = c->in[0].dtype;
     made *m = NULL;
     int n_found = 0;
@@ -220,11 +239,6 @@ static lk_status matmul_prepare(lk_call *c, size_t *work_bytes)
         !usable())
         return lk_cuda_own_matmul.prepare(c, work_bytes);
     LK_TRY(LK_NEW(&m));
-    BLAS_TRY(blas.cublasLtMatmulDescCreate(&m->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    BLAS_TRY(blas.cublasLtMatmulDescSetAttribute(m->op, CUBLASLT_MATMUL_DESC_TRANSA, &op_left,
-                                                 sizeof op_left));
-    BLAS_TRY(blas.cublasLtMatmulDescSetAttribute(m->op, CUBLASLT_MATMUL_DESC_TRANSB, &op_right,
-                                                 sizeof op_right));
     LK_TRY(new_layout(&m->left, in, tb ? p.k : p.n, tb ? p.n : p.k, p.n_batch));
     LK_TRY(new_layout(&m->right, in, ta ? p.m : p.k, ta ? p.k : p.m, p.n_batch));
     LK_TRY(new_layout(&m->out, c->out[0].dtype, p.n, p.m, p.n_batch));
