@@ -185,6 +185,37 @@ static void guidance_pushes_away(void **state)
     lk_joint_free(&m);
 }
 
+/* A position that moves counts more, at all times alike, and a clip as much as before. */
+static void what_moves_counts_more(void **state)
+{
+    float video[JOINT_TOY_VIDEO];
+    const lk_joint_sizes sizes = joint_toy_sizes(1);
+    const int n = JOINT_TOY_LATENTS * JOINT_TOY_CELLS;
+    lk_joint_clip clip = joint_toy_clip(0);
+    lk_joint *m = living();
+    (void)state;
+    for (int t = 0; t < JOINT_TOY_LATENTS; t++) /* the first position stands still by half */
+        for (int k = 0; k < 6; k++)
+            video[t * 6 + k] = (float)(t == 1) * (k < 3 ? 1.0f : 3.0f);
+    clip.video = video;
+    for (int r = 0; r < 3; r++) {
+        const double motion = (double[]){0, 0.6, 1}[r];
+        const double w[2] = {1 - motion + motion * 0.5, 1 - motion + motion * 1.5};
+        lk_joint_batch b;
+        CHECK_OK(lk_joint_batch_open(&b, m, &sizes, "f32", 0, 1));
+        b.motion = motion;
+        b.clips[0] = clip;
+        lk_joint_batch_mix(&b, 0, 1, 0, (double[]){0.5, 0.5});
+        CHECK_OK(lk_joint_batch_write(&b, 0));
+        for (int i = 0; i < n; i++)
+            CHECK_CLOSE(b.share[0][i], w[i % 2] / n, 1e-6);
+        for (int i = 0; i < JOINT_TOY_SOUNDS; i++)
+            CHECK_CLOSE(b.share[1][i], 1.0 / JOINT_TOY_SOUNDS, 1e-6);
+        lk_joint_batch_clear(&b);
+    }
+    lk_joint_free(&m);
+}
+
 static void threads_and_batches_make_no_difference(void **state)
 {
     const lk_joint_clip clips[2] = {joint_toy_clip(0), joint_toy_clip(1)};
@@ -472,6 +503,7 @@ int main(void)
 #define IN_FOLDER(test) cmocka_unit_test_setup(test, new_folder)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(levels_are_what_they_are_called),
+        cmocka_unit_test(what_moves_counts_more),
         cmocka_unit_test(better_solvers_are_closer),
         cmocka_unit_test(an_untrained_model_gives_noise),
         cmocka_unit_test(what_is_held_comes_back),
