@@ -37,7 +37,7 @@ static lk_status make_room(lk_joint_batch *b)
         LK_TRY(LK_NEW_ARRAY(&b->target[s], tokens * k));
         LK_TRY(LK_NEW_ARRAY(&b->share[s], tokens));
         LK_TRY(LK_NEW_ARRAY(&b->level[s], z->batch));
-        LK_TRY(LK_NEW_ARRAY(&b->weight[s], tokens));
+        LK_TRY(LK_NEW_ARRAY(&b->weight[s], z->batch * (s ? 1 : (int64_t)z->rows * z->columns)));
         LK_TRY(lk_joint_get_scale(b->m, (lk_joint_stream)s, b->mean[s], b->deviation[s]));
     }
     LK_TRY(lk_joint_placer_new(&b->placer, b->m, z));
@@ -128,7 +128,7 @@ static void mix(lk_joint_batch *b, uint64_t seed, int64_t number, int i, int s, 
     const int64_t own = (s ? c->n_sounds : c->n_latents) * each;
     uint8_t *held = lk_joint_batch_held(b, i, s);
     float *x = b->x[s] + i * n * channels, *target = b->target[s] + i * n * channels;
-    float *weight = b->weight[s] + i * n;
+    float *weight = b->weight[s] + i * each;
     int64_t moving = 0;
     memset(x, 0, (size_t)(n * channels) * sizeof *x);
     memset(target, 0, (size_t)(n * channels) * sizeof *x);

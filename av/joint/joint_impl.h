@@ -171,7 +171,7 @@ typedef struct lk_joint_batch {
     int moving[2];                      /* clips that have a part in the loss, once written */
     float *mean[2], *deviation[2];      /* [channels] */
     float *x[2], *target[2], *share[2]; /* of all tokens */
-    float *weight[2];                   /* [batch, N], the first of each clip's: of a position */
+    float *weight[2];                   /* [batch, positions of a latent] */
     float *level[2];                    /* [batch] */
     double motion;                      /* 0 .. 1, see batch.c; 0 from lk_joint_batch_open */
 } lk_joint_batch;

@@ -50,7 +50,7 @@ for stage in $stages; do
     sanitize)
         compile
         for tool in memcheck racecheck; do
-            LK_TEST_PROBLEMS=2 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+            LK_TEST_PROBLEMS=6 compute-sanitizer --tool "$tool" --error-exitcode 9 \
                 "$build/tests/test_attention" --cuda >"$out/$tool.log" 2>&1
             report "$tool" "$out/$tool.log" $?
         done

@@ -18,7 +18,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/hopper_layout.h"
 
-enum { KEYS = LK_KEY_TILE, PART = 16, PARTS = KEYS / PART };
+enum { KEYS = LK_KEY_TILE, PART = LK_KEY_PART, PARTS = KEYS / PART };
 
 template <int D, int WARPS> struct forward_tiles {
     LK_SHARED_MEMBER(lk_bf16, k, [2][KEYS][D + 8]);
@@ -244,14 +244,12 @@ template <int D, class Rows, class Tile>
 LK_DEVICE void add_tile(Rows &rows, Tile &k, Tile &v, const lk_attend_args<lk_bf16> &a, int j,
                         forward_rows *w, float (*acc)[4])
 {
-    const int lo = w->own_first - j, hi = w->own_end - j;
-    const int first = lo > 0 ? lo / PART : 0, end = hi < KEYS ? (hi + PART - 1) / PART : PARTS;
+    const unsigned parts = lk_parts_seen(w->own_first, w->own_end, j, KEYS);
     const int full_lo = w->full_first - j, full_hi = w->full_end - j;
     const int full_first = full_lo > 0 ? (full_lo + PART - 1) / PART : 0;
     const int full_end = full_hi < KEYS ? full_hi / PART : PARTS;
-    const unsigned parts = (1u << end) - (1u << first);
     float s[KEYS / 8][4];
-    if (first == 0 && end == PARTS)
+    if (parts == (1u << PARTS) - 1)
         multiply<D, 1>(s, rows, k, parts);
     else
         multiply<D, 0>(s, rows, k, parts);

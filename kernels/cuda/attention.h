@@ -92,6 +92,19 @@ LK_DEVICE lk_attend_tile lk_tile_of(const lk_attend_args<T> &a, int64_t b, int64
     return a.plan ? lk_attend_tile_of(a.plan + 2 * (b * a.plan_rows + before + i), here) : t;
 }
 
+/* Keys that a warp multiplies or passes over together. */
+#define LK_KEY_PART 16
+
+/* A bit for each such part, of `cols` keys from j0 on, that holds some of the run [first, end) of
+ * what a warp's rows see; some of it is there. */
+LK_DEVICE unsigned lk_parts_seen(int first, int end, int j0, int cols)
+{
+    const int lo = first - j0, hi = end - j0;
+    const int from = lo > 0 ? lo / LK_KEY_PART : 0;
+    const int to = hi < cols ? (hi + LK_KEY_PART - 1) / LK_KEY_PART : cols / LK_KEY_PART;
+    return (1u << to) - (1u << from);
+}
+
 /* Bias of a pair dt = tq - tk seconds apart, times log2 e. */
 LK_DEVICE float lk_slope_bias(const float *slope, float dt)
 {

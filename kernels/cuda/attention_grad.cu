@@ -15,7 +15,7 @@
  */
 #include "kernels/cuda/attention.h"
 
-enum { KEYS = LK_KEY_TILE, PART = 16, QUERIES = 32, WARPS = 4 };
+enum { KEYS = LK_KEY_TILE, PART = LK_KEY_PART, QUERIES = 32, WARPS = 4 };
 
 /* ---- 1 ---- */
 
@@ -100,15 +100,6 @@ LK_DEVICE void pair_gradient(const lk_attend_args<lk_bf16> &a, const float *slop
     *ds = *s * (*ds - e);
 }
 
-/* Which parts of PART keys, of `cols` from j0 on, the rows of a tile see. */
-LK_DEVICE unsigned parts_seen(const lk_attend_tile &own, int j0, int cols)
-{
-    const int lo = own.first - j0, hi = own.end - j0;
-    const int first = lo > 0 ? lo / PART : 0;
-    const int end = hi < cols ? (hi + PART - 1) / PART : cols / PART;
-    return (1u << end) - (1u << first);
-}
-
 /* d[16 rows][COLS] = a b^T where `parts` has a bit, b's rows in a tile from row b0. */
 template <int D, int COLS, class Tile>
 LK_DEVICE void multiply_parts(float (*d)[4], const unsigned (*a)[4], Tile &b, int b0,
@@ -173,7 +164,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
             float s[COLS / 8][4], ds[COLS / 8][4];
             if (j0 + COLS <= own.first || j0 >= own.end)
                 continue;
-            const unsigned parts = parts_seen(own, j0, COLS);
+            const unsigned parts = lk_parts_seen(own.first, own.end, j0, COLS);
             multiply_parts<D, COLS>(s, q, shared.k[stage], half, parts);
             multiply_parts<D, COLS>(ds, dout, shared.v[stage], half, parts);
             LK_UNROLL

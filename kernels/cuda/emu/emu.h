@@ -7,7 +7,8 @@
  *
  *   __syncthreads     all threads of the block, at one place in the source; a thread that has
  *                     ended or waits elsewhere is an error
- *   __shfl_xor_sync, __ballot_sync, __syncwarp   rendezvous of the lanes named in the mask, at one place
+ *   __shfl_xor_sync, __ballot_sync, __syncwarp   rendezvous of the lanes named in the mask, at one
+ *                     place
  *   LK_SHARED         arrays whose elements know who touched them last: an index outside, a read
  *                     of what nobody wrote, and an access without a barrier to another thread's
  *                     access in between are errors
