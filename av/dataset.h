@@ -8,7 +8,7 @@
  *     /clips/NAME     one row a clip: name, caption, source (texts), first_frame, n_frames,
  *                     first_sample, n_samples, audio_start, first_event, n_events, checksum
  *     /events/NAME    one row an event: start, end (flicks, on the clip's clock), strength, kind,
- *                     label
+ *                     label; x, y, to_x, to_y (fractions of the picture, NAN: none)
  *     attributes      format "lockstep-dataset-1", and what made it: commit, settings
  *
  * A bit that went wrong is found by checksums: HDF5's own over its tables of contents, ours over
@@ -24,7 +24,7 @@
 #ifndef LK_DATASET_H
 #define LK_DATASET_H
 
-#include "kernels/clock.h"
+#include "kernels/place.h"
 #include "kernels/status.h"
 
 #include <stdbool.h>
@@ -38,6 +38,7 @@ typedef struct lk_dataset_event {
     lk_span span; /* in the sound, or in the picture for what is not heard */
     double strength;
     char kind[16], label[32]; /* "impact", "metal" */
+    lk_place place;
 } lk_dataset_event;
 
 typedef struct lk_dataset_clip {

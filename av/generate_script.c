@@ -19,7 +19,39 @@ static int earlier(const void *a, const void *b)
     return (x->span.end > y->span.end) - (x->span.end < y->span.end);
 }
 
-/* "FROM[-TO] s TEXT" */
+/* "X,Y", fractions of the picture, at the end of a text, behind the word; cuts it off. */
+static int cut_place(char *text, const char *word, double *x, double *y)
+{
+    const size_t n = strlen(word);
+    char *last = NULL, *end;
+    for (char *at = strstr(text, word); at; at = strstr(at + 1, word))
+        last = at;
+    if (!last || last == text)
+        return 0;
+    *x = strtod(last + n, &end);
+    if (end == last + n || *end != ',')
+        return 0;
+    text = end + 1;
+    *y = strtod(text, &end);
+    if (end == text || end[strspn(end, " \t")] != '\0' || !isfinite(*x) || !isfinite(*y))
+        return 0;
+    *last = '\0';
+    return 1;
+}
+
+/* "TEXT at X,Y" or "TEXT from X,Y to X,Y"; what is neither is all text. */
+static lk_place cut_places(char *text)
+{
+    lk_place p = {0};
+    if (cut_place(text, " at ", &p.x[0], &p.y[0])) {
+        p.ends = 1;
+    } else if (cut_place(text, " to ", &p.x[1], &p.y[1])) {
+        p.ends = cut_place(text, " from ", &p.x[0], &p.y[0]) ? 2 : -1;
+    }
+    return p;
+}
+
+/* "FROM[-TO] s TEXT[ PLACE]" */
 static int parse_line(char *line, lk_joint_event *e)
 {
     char *at = NULL;
@@ -36,8 +68,9 @@ static int parse_line(char *line, lk_joint_event *e)
     if (*at != 's' || (at[1] != ' ' && at[1] != '\t'))
         return 0;
     at += 1 + strspn(at + 1, " \t");
-    *e = (lk_joint_event){{lk_flick_from_s(from), lk_flick_from_s(to)}, at};
-    return *at != '\0' && isfinite(from) && isfinite(to) && from >= 0 && to >= from;
+    *e = (lk_joint_event){{lk_flick_from_s(from), lk_flick_from_s(to)}, at, cut_places(at)};
+    return e->place.ends >= 0 && *at != '\0' && isfinite(from) && isfinite(to) && from >= 0 &&
+           to >= from;
 }
 
 lk_status lk_script_parse(const char *text, const char *name, lk_flick end, lk_joint_event **events,
@@ -59,9 +92,11 @@ lk_status lk_script_parse(const char *text, const char *name, lk_flick end, lk_j
         line[strcspn(line, "\r")] = '\0';
         if (*line == '\0' || *line == '#')
             continue;
-        LK_REQUIRE(parse_line(line, &e), LK_E_FORMAT,
-                   "%s, line %d: say '0.50 s bounce metal' or '1.20-1.62 s say ba'", name,
-                   line_number);
+        LK_REQUIRE(
+            parse_line(line, &e), LK_E_FORMAT,
+            "%s, line %d: say '0.50 s bounce metal', '1.20-1.62 s say ba', "
+            "'0.50 s bounce metal at 0.3,0.8' or '0.4-0.5 s path ball from 0.3,0.6 to 0.3,0.8'",
+            name, line_number);
         LK_REQUIRE(e.span.end < end, LK_E_ARG,
                    "%s, line %d: the event at %g s is outside the clip of %g s", name, line_number,
                    lk_flick_to_s(e.span.start), lk_flick_to_s(end));

@@ -107,7 +107,7 @@ static lk_status place_words(const lk_making *m, lk_flick zero, lk_flick ahead, 
         const lk_joint_event *e = &m->events[i];
         if (e->span.end >= w->from && e->span.start < w->to + ahead)
             w->events[w->n_events++] =
-                (lk_joint_event){{e->span.start - zero, e->span.end - zero}, e->text};
+                (lk_joint_event){{e->span.start - zero, e->span.end - zero}, e->text, e->place};
     }
 done:
     return st;

@@ -248,7 +248,7 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
     for (int64_t j = 0; j < clip.n_events; j++) {
         char *text = k->texts + j * (EVENT_BYTES + 1);
         snprintf(text, EVENT_BYTES + 1, "%.10s %.13s", from[j].kind, from[j].label);
-        k->events[j] = (lk_joint_event){from[j].span, text};
+        k->events[j] = (lk_joint_event){from[j].span, text, from[j].place};
     }
     qsort(k->events, (size_t)clip.n_events, sizeof *k->events, earlier);
     d->clips[i].events = k->events;

@@ -79,19 +79,25 @@ done:
     return st;
 }
 
+static void copy_event(const lk_world_event *e, lk_dataset_event *out)
+{
+    out->span = e->sound.start == LK_FLICK_NONE ? e->picture : e->sound;
+    out->strength = e->strength;
+    out->place = e->place;
+    snprintf(out->kind, sizeof out->kind, "%s", lk_world_event_kind_name(e->kind));
+    snprintf(out->label, sizeof out->label, "%s", e->label);
+}
+
+/* Events, then pieces of paths. */
 static lk_status copy_events(rendered *r)
 {
     lk_status st = LK_OK;
-    const int64_t n = lk_world_n_events(r->world);
-    const lk_world_event *e = lk_world_events(r->world);
-    LK_TRY(LK_NEW_ARRAY(&r->events, n + 1));
-    for (int64_t i = 0; i < n; i++) {
-        r->events[i].span = e[i].sound.start == LK_FLICK_NONE ? e[i].picture : e[i].sound;
-        r->events[i].strength = e[i].strength;
-        snprintf(r->events[i].kind, sizeof r->events[i].kind, "%s",
-                 lk_world_event_kind_name(e[i].kind));
-        snprintf(r->events[i].label, sizeof r->events[i].label, "%s", e[i].label);
-    }
+    const int64_t n = lk_world_n_events(r->world), more = lk_world_n_paths(r->world);
+    LK_TRY(LK_NEW_ARRAY(&r->events, n + more + 1));
+    for (int64_t i = 0; i < n; i++)
+        copy_event(&lk_world_events(r->world)[i], &r->events[i]);
+    for (int64_t i = 0; i < more; i++)
+        copy_event(&lk_world_paths(r->world)[i], &r->events[n + i]);
 done:
     return st;
 }
@@ -128,17 +134,18 @@ static lk_status add(lk_shard *shard, const batch *b, int64_t i)
         return LK_FAIL(r->st, "%s", r->error);
     snprintf(name, sizeof name, "%s_%llu_%05lld", b->name, (unsigned long long)b->seed,
              (long long)(b->first + i));
-    LK_TRY(lk_shard_add(shard,
-                        &(lk_dataset_clip){.name = name,
-                                           .caption = lk_world_caption(r->world),
-                                           .source = b->name,
-                                           .n_frames = r->frames ? lk_world_n_frames(r->world) : 0,
-                                           .n_samples = r->pcm ? lk_world_n_samples(r->world) : 0,
-                                           .n_events = lk_world_n_events(r->world),
-                                           .spans = r->spans,
-                                           .frames = r->frames,
-                                           .pcm = r->pcm,
-                                           .events = r->events}));
+    LK_TRY(lk_shard_add(
+        shard,
+        &(lk_dataset_clip){.name = name,
+                           .caption = lk_world_caption(r->world),
+                           .source = b->name,
+                           .n_frames = r->frames ? lk_world_n_frames(r->world) : 0,
+                           .n_samples = r->pcm ? lk_world_n_samples(r->world) : 0,
+                           .n_events = lk_world_n_events(r->world) + lk_world_n_paths(r->world),
+                           .spans = r->spans,
+                           .frames = r->frames,
+                           .pcm = r->pcm,
+                           .events = r->events}));
 done:
     return st;
 }

@@ -50,30 +50,58 @@ static lk_flick event_time(const json_t *e, const char *key)
     return json_is_number(v) ? lk_flick_from_s(json_number_value(v)) : LK_FLICK_NONE;
 }
 
-/* Events that begin in [from, to), on the piece's clock. */
-static lk_status events_of(const cutter *c, lk_flick from, lk_flick to, lk_dataset_event **out,
-                           int64_t *n)
+static int event_number(const json_t *e, const char *key, double *out)
 {
-    lk_status st = LK_OK;
-    const json_t *list = json_object_get(c->truth, "events");
-    *n = 0;
-    LK_TRY(LK_NEW_ARRAY(out, json_array_size(list) + 1));
+    const json_t *v = json_object_get(e, key);
+    *out = json_number_value(v);
+    return json_is_number(v) && isfinite(*out);
+}
+
+static lk_place event_place(const json_t *e)
+{
+    lk_place p = {0};
+    if (event_number(e, "x", &p.x[0]) && event_number(e, "y", &p.y[0])) {
+        p.ends = 1;
+        if (event_number(e, "to_x", &p.x[1]) && event_number(e, "to_y", &p.y[1]))
+            p.ends = 2;
+    }
+    return p;
+}
+
+/* Those of `list` that begin in [from, to), on the piece's clock. */
+static void take_events(const json_t *list, const char *kind_of_all, lk_flick from, lk_flick to,
+                        lk_dataset_event *out, int64_t *n)
+{
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *e = json_array_get(list, i);
         const int heard = json_is_number(json_object_get(e, "sound_s"));
         const lk_flick start = event_time(e, heard ? "sound_s" : "picture_s");
         const lk_flick end = event_time(e, heard ? "sound_end_s" : "picture_end_s");
-        const char *kind = json_string_value(json_object_get(e, "kind"));
+        const char *kind =
+            kind_of_all ? kind_of_all : json_string_value(json_object_get(e, "kind"));
         const char *label = json_string_value(json_object_get(e, "label"));
         if (start == LK_FLICK_NONE || start < from || start >= to)
             continue;
-        lk_dataset_event *x = &(*out)[(*n)++];
+        lk_dataset_event *x = &out[(*n)++];
         x->span.start = start - from;
         x->span.end = (end == LK_FLICK_NONE || end < start ? start : end) - from;
         x->strength = json_number_value(json_object_get(e, "strength"));
+        x->place = event_place(e);
         snprintf(x->kind, sizeof x->kind, "%s", kind ? kind : "");
         snprintf(x->label, sizeof x->label, "%s", label ? label : "");
     }
+}
+
+static lk_status events_of(const cutter *c, lk_flick from, lk_flick to, lk_dataset_event **out,
+                           int64_t *n)
+{
+    lk_status st = LK_OK;
+    const json_t *events = json_object_get(c->truth, "events");
+    const json_t *paths = json_object_get(c->truth, "paths");
+    *n = 0;
+    LK_TRY(LK_NEW_ARRAY(out, json_array_size(events) + json_array_size(paths) + 1));
+    take_events(events, NULL, from, to, *out, n);
+    take_events(paths, "path", from, to, *out, n);
 done:
     return st;
 }

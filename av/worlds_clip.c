@@ -112,12 +112,35 @@ done:
 const char *lk_world_event_kind_name(lk_world_event_kind kind)
 {
     static const char *const names[] = {
-        [LK_EVENT_IMPACT] = "impact",
-        [LK_EVENT_PHONE] = "phone",
-        [LK_EVENT_BEAT] = "beat",
-        [LK_EVENT_DRUM] = "drum",
+        [LK_EVENT_IMPACT] = "impact", [LK_EVENT_PHONE] = "phone", [LK_EVENT_BEAT] = "beat",
+        [LK_EVENT_DRUM] = "drum",     [LK_EVENT_PATH] = "path",
     };
     return names[kind];
+}
+
+static lk_status add_place(json_t *o, const lk_place *p)
+{
+    static const char *const names[2][2] = {{"x", "y"}, {"to_x", "to_y"}};
+    lk_status st = LK_OK;
+    for (int i = 0; i < p->ends; i++) {
+        LK_TRY(lk_json_set(o, names[i][0], lk_json_real(p->x[i])));
+        LK_TRY(lk_json_set(o, names[i][1], lk_json_real(p->y[i])));
+    }
+done:
+    return st;
+}
+
+static lk_status add_path(json_t *list, const lk_world_event *e)
+{
+    lk_status st = LK_OK;
+    json_t *o = json_object();
+    LK_REQUIRE(o && json_array_append_new(list, o) == 0, LK_E_MEMORY, "out of memory");
+    LK_TRY(lk_json_set(o, "label", json_string(e->label)));
+    LK_TRY(lk_json_set(o, "picture_s", lk_json_seconds(e->picture.start)));
+    LK_TRY(lk_json_set(o, "picture_end_s", lk_json_seconds(e->picture.end)));
+    LK_TRY(add_place(o, &e->place));
+done:
+    return st;
 }
 
 static lk_status add_event(json_t *list, const lk_world_event *e)
@@ -132,6 +155,7 @@ static lk_status add_event(json_t *list, const lk_world_event *e)
     LK_TRY(lk_json_set(o, "sound_s", lk_json_seconds(e->sound.start)));
     LK_TRY(lk_json_set(o, "sound_end_s", lk_json_seconds(e->sound.end)));
     LK_TRY(lk_json_set(o, "strength", lk_json_real(e->strength)));
+    LK_TRY(add_place(o, &e->place));
 done:
     return st;
 }
@@ -174,6 +198,10 @@ lk_status lk_world_truth(const lk_world *w, const char *clip, const char *name, 
     LK_TRY(lk_json_set(o, "events", list));
     for (int64_t i = 0; i < lk_world_n_events(w); i++)
         LK_TRY(add_event(list, &lk_world_events(w)[i]));
+    list = json_array();
+    LK_TRY(lk_json_set(o, "paths", list));
+    for (int64_t i = 0; i < lk_world_n_paths(w); i++)
+        LK_TRY(add_path(list, &lk_world_paths(w)[i]));
     *truth = o;
     o = NULL;
 done:

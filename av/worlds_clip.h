@@ -24,7 +24,8 @@ LK_CHECKED lk_status lk_world_write_clip(const lk_world *world, const char *path
 /* The truth of one clip: {"clip", "world", "seed", "index", "fps", "seconds", "width", "height",
  * "rate_hz", "offset_ms", "drift_ppm", "clutter", "camera", "noise", "overlap", "control",
  * "caption", "events": [{"kind", "label", "picture_s", "picture_end_s", "sound_s", "sound_end_s",
- * "strength"}]}.  Times in seconds; null where an event is not seen or not heard.  `clip` is the
+ * "strength", "x", "y"}], "paths": [{"label", "picture_s", "picture_end_s", "x", "y", "to_x",
+ * "to_y"}]}.  Times in seconds, places as in kernels/place.h, where there are any; null where an event is not seen or not heard.  `clip` is the
  * file name to state.  The caller releases *truth. */
 LK_CHECKED lk_status lk_world_truth(const lk_world *world, const char *clip, const char *name,
                                     uint64_t seed, uint64_t index, const lk_world_options *options,

@@ -136,7 +136,9 @@ done:
 }
 
 /* Is every tensor that the store needs there, in its shape, and nothing the model does not know? */
-static lk_status check_fit(const lk_safetensors *f, const char *path, const lk_params *params)
+/* n_absent: of parameters that the file may lack, or NULL where it must have all. */
+static lk_status check_fit(const lk_safetensors *f, const char *path, const lk_params *params,
+                           int *n_absent)
 {
     lk_status st = LK_OK;
     lk_text name = {0};
@@ -149,17 +151,20 @@ static lk_status check_fit(const lk_safetensors *f, const char *path, const lk_p
                        "out of memory");
             const int at = lk_safetensors_find(f, name.at);
             n_values += at >= 0;
-            LK_REQUIRE(at >= 0 || !lk_params_data(params, i, kept[k].slot), LK_E_SHAPE,
+            LK_REQUIRE(at >= 0 || n_absent || !lk_params_data(params, i, kept[k].slot), LK_E_SHAPE,
                        "'%s' is of another model: it has no tensor '%s'", path, name.at);
-            if (at < 0)
+            if (at < 0) {
+                if (n_absent && kept[k].slot == LK_VALUE)
+                    ++*n_absent;
                 continue;
+            }
             const lk_safetensor *t = lk_safetensors_at(f, at);
             LK_REQUIRE(lk_shape_equal(&t->shape, &shape), LK_E_SHAPE,
                        "'%s' is of another model: tensor '%s' is %s there and %s here", path,
                        name.at, lk_shape_text(&t->shape, theirs), lk_shape_text(&shape, ours));
         }
     }
-    LK_REQUIRE(n_values == lk_safetensors_n(f), LK_E_SHAPE,
+    LK_REQUIRE(n_values == lk_safetensors_n(f) && n_values > 0, LK_E_SHAPE,
                "'%s' is of another model: it has %d tensors that are not known here", path,
                lk_safetensors_n(f) - n_values);
 done:
@@ -191,7 +196,7 @@ lk_status lk_checkpoint_read(const char *path, lk_params *params, lk_checkpoint 
     lk_checkpoint counters;
     LK_TRY(open_whole(&f, path));
     LK_TRY(read_counters(f, path, &counters));
-    LK_TRY(check_fit(f, path, params));
+    LK_TRY(check_fit(f, path, params, NULL));
     for (int i = 0; i < lk_params_n(params); i++)
         for (int k = 0; k < N_KEPT; k++) {
             if (!lk_params_data(params, i, kept[k].slot))
@@ -208,25 +213,37 @@ done:
     return st;
 }
 
-lk_status lk_checkpoint_read_values(const char *path, lk_params *params, int average)
+static lk_status read_values(const char *path, lk_params *params, int average, int *n_absent)
 {
     lk_status st = LK_OK;
     lk_safetensors *f = NULL;
     lk_text name = {0};
     LK_TRY(open_whole(&f, path));
-    LK_TRY(check_fit(f, path, params));
+    LK_TRY(check_fit(f, path, params, n_absent));
     for (int i = 0; i < lk_params_n(params); i++) {
         int at;
         LK_REQUIRE(tensor_name(&name, N_KEPT - 1, lk_params_name(params, i)), LK_E_MEMORY,
                    "out of memory");
         at = average ? lk_safetensors_find(f, name.at) : -1;
         at = at < 0 ? lk_safetensors_find(f, lk_params_name(params, i)) : at;
-        LK_TRY(read_tensor(f, at, params, i, LK_VALUE));
+        if (at >= 0)
+            LK_TRY(read_tensor(f, at, params, i, LK_VALUE));
     }
 done:
     lk_text_free(&name);
     lk_safetensors_free(&f);
     return st;
+}
+
+lk_status lk_checkpoint_read_values(const char *path, lk_params *params, int average)
+{
+    return read_values(path, params, average, NULL);
+}
+
+lk_status lk_checkpoint_begin_with(const char *path, lk_params *params, int *n_others)
+{
+    *n_others = 0;
+    return read_values(path, params, 1, n_others);
 }
 
 typedef struct values {

@@ -17,6 +17,7 @@ lk_joint_config joint_toy_config(const char *exchange)
     c.video_channels = 3;
     c.audio_channels = 4;
     c.patch = 1;
+    c.places = 1;
     c.exchange = exchange;
     c.before_ms = c.after_ms = 40;
     return c;
@@ -42,11 +43,10 @@ lk_joint_clip joint_toy_clip(int which)
     for (int i = 0; i < JOINT_TOY_SOUNDS; i++)
         audio[i] =
             (lk_span){40 * i * LK_FLICKS_PER_MS, (lk_flick)(40 * (i + 1)) * LK_FLICKS_PER_MS};
-    events[0] = (lk_joint_event){{0, 0}, "metal"};
+    events[0] = (lk_joint_event){.text = "metal", .place = lk_place_at(0.3 + 0.2 * which, 0.5)};
     events[0].span.start = events[0].span.end = (50 + 120 * which) * LK_FLICKS_PER_MS;
-    events[1] = events[0];
+    events[1] = (lk_joint_event){.span = events[0].span, .text = "say ba"};
     events[1].span.end += 100 * LK_FLICKS_PER_MS;
-    events[1].text = "say ba";
     for (int i = 0; i < JOINT_TOY_VIDEO; i++)
         x[which][i] = (float)sin(i % 3 + 2 * which);
     for (int i = 0; i < JOINT_TOY_AUDIO; i++) /* a sound where the first event is */

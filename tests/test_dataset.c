@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { WIDTH = 6, HEIGHT = 4, FRAMES = 5, SAMPLES = 900, EVENTS = 2 };
+enum { WIDTH = 6, HEIGHT = 4, FRAMES = 5, SAMPLES = 900, EVENTS = 3 };
 
 static const lk_dataset_format format = {WIDTH, HEIGHT, 16000, 2};
 static char folder[] = "/tmp/lk_dataset_XXXXXX";
@@ -45,6 +45,9 @@ static lk_dataset_clip make(made *m, uint64_t number)
         m->events[i].strength = 0.5 * i;
         strcpy(m->events[i].kind, "impact");
         strcpy(m->events[i].label, i ? "metal" : "wood");
+        m->events[i].place = i == 0   ? lk_place_at(0.25, (double)number + 0.5)
+                             : i == 1 ? lk_place_way(-0.1, 0.2, 0.3, 1.4)
+                                      : (lk_place){0};
     }
     return (lk_dataset_clip){.name = number ? "one" : "nought",
                              .caption = "a bell \xc3\xa9",
@@ -175,8 +178,8 @@ static void pictures_and_sounds_may_lie_apart(void **state)
     lk_dataset_clip c = make(&m, 0);
     c.n_samples = 0;
     CHECK_OK(write_shard(path_of("0.h5"), 0, 1));
-    CHECK_OK(lk_shard_create(&s, path_of("1.h5"),
-                             &(lk_shard_options){.format = {WIDTH, HEIGHT, 0, 0}}));
+    CHECK_OK(
+        lk_shard_create(&s, path_of("1.h5"), &(lk_shard_options){.format = {WIDTH, HEIGHT, 0, 0}}));
     CHECK_OK(lk_shard_add(s, &c));
     CHECK_OK(lk_shard_finish(s));
     lk_shard_close(&s);

@@ -246,7 +246,7 @@ static void exchanges_let_through_what_they_say(void **state)
             fail_msg("%s %s by %s: sounds %x, latents %x", cases[i].exchange, cases[i].directions,
                      cases[i].clock, sounds, latents);
         assert_int_equal(
-            sounds_moved(m, &clip, &(lk_joint_without){NULL, NULL, (const uint8_t[]){1}, 0}), 0);
+            sounds_moved(m, &clip, &(lk_joint_without){.exchange = (const uint8_t[]){1}}), 0);
         lk_joint_free(&m);
     }
 }
@@ -256,8 +256,8 @@ static void late_partners_are_seen_later(void **state)
 {
     const lk_joint_clip clip = joint_toy_clip(0);
     const lk_joint_config c = joint_toy_config("window");
-    const lk_joint_without alone = {NULL, NULL, (const uint8_t[]){1}, 0};
-    const lk_joint_without late = {NULL, NULL, NULL, 40 * MS}, gone = {NULL, NULL, NULL, 9000 * MS};
+    const lk_joint_without alone = {.exchange = (const uint8_t[]){1}};
+    const lk_joint_without late = {.late = 40 * MS}, gone = {.late = 9000 * MS};
     lk_joint *m = NULL;
     answer x, now, v;
     (void)state;
@@ -275,7 +275,7 @@ static void late_partners_are_seen_later(void **state)
 /* A prompt of vectors in place of bytes. */
 static void vectors_are_read(void **state)
 {
-    const lk_joint_without silent = {(const uint8_t[]){1}, NULL, NULL, 0};
+    const lk_joint_without silent = {.text = (const uint8_t[]){1}};
     const lk_joint_sizes s = joint_toy_sizes(1);
     const float one[6] = {1, 2, 3, 4, 5, 6}, two[6] = {1, 2, 3, 4, 5, 7};
     lk_joint_config c = joint_toy_config("window");
@@ -341,8 +341,8 @@ static void blocks_without_exchange_have_none(void **state)
 static void texts_are_read(void **state)
 {
     const lk_joint_config c = joint_toy_config("window");
-    const lk_joint_without silent = {(const uint8_t[]){1}, NULL, NULL, 0};
-    const lk_joint_without unscripted = {NULL, (const uint8_t[]){1}, NULL, 0};
+    const lk_joint_without silent = {.text = (const uint8_t[]){1}};
+    const lk_joint_without unscripted = {.script = (const uint8_t[]){1}};
     lk_joint_event events[2];
     lk_joint_clip clip = joint_toy_clip(0), other = clip;
     lk_joint *m = NULL;
@@ -417,7 +417,8 @@ static void clocks_change_spans_as_they_say(void **state)
         assert_memory_equal(&audio[5], &expected[clock][1], sizeof *audio);
     }
     /* An event within another one: its end waits. */
-    const lk_joint_event nested[2] = {{{0, 300 * MS}, "music"}, {{50 * MS, 60 * MS}, "beat"}};
+    const lk_joint_event nested[2] = {{{0, 300 * MS}, "music", {0}},
+                                      {{50 * MS, 60 * MS}, "beat", {0}}};
     c.events = nested;
     lk_joint_clock_events(LK_JOINT_SECONDS, &c, event);
     assert_int_equal(event[1].start, 50 * MS);

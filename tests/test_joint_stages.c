@@ -368,10 +368,10 @@ static void parts_have_what_goes_on_in_them(void **state)
     } expected[] = {{0, 1, 0, 1, 1, 0}, {0, 2, 0, 5, 3, 0}, {0, 3, 0, 9, 4, 0},
                     {1, 1, 1, 4, 2, 0}, {1, 2, 1, 8, 3, 1}, {2, 1, 5, 4, 2, 0}};
     static const lk_flick ms = LK_FLICKS_PER_MS;
-    const lk_joint_event events[4] = {{{10 * ms, 40 * ms}, "early"},
-                                      {{40 * ms, 40 * ms}, "at once"},
-                                      {{50 * ms, 201 * ms}, "across"},
-                                      {{200 * ms, 200 * ms}, "late"}};
+    const lk_joint_event events[4] = {{{10 * ms, 40 * ms}, "early", {0}},
+                                      {{40 * ms, 40 * ms}, "at once", {0}},
+                                      {{50 * ms, 201 * ms}, "across", {0}},
+                                      {{200 * ms, 200 * ms}, "late", {0}}};
     static const char *const last[] = {"early", "across", "late", "across", "late", "late"};
     lk_joint_clip whole = joint_toy_clip(0);
     (void)state;

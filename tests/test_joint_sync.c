@@ -26,7 +26,7 @@ static lk_joint_clip clip_of(room *r, int b, int at)
         r->audio[b][2 * i] = i == at ? 3 : -0.5f;
         r->audio[b][2 * i + 1] = i > at ? 1.0f / (float)(i - at) : 0; /* it dies away */
     }
-    r->event[b] = (lk_joint_event){r->span[at], "hit"};
+    r->event[b] = (lk_joint_event){.span = r->span[at], .text = "hit"};
     return (lk_joint_clip){.n_latents = N,
                            .n_sounds = N,
                            .video_span = r->span,

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,30 @@ static void free_texts(char **text, int64_t n)
     lk_free(text);
 }
 
+/* Files without places have events that are nowhere. */
+static lk_status get_places(shard *s)
+{
+    static const char *const names[4] = {"events/x", "events/y", "events/to_x", "events/to_y"};
+    lk_status st = LK_OK;
+    double(*rows)[4] = NULL;
+    hsize_t dims[1];
+    if (!lk_hdf5_sizes(s->file, names[0], 1, dims))
+        goto done;
+    LK_TRY(LK_NEW_ARRAY(&rows, s->n_events + 1));
+    for (int k = 0; k < 4; k++)
+        LK_TRY(get_column(s, names[k], H5T_NATIVE_DOUBLE, s->n_events, &rows[0][k], sizeof *rows));
+    for (int64_t i = 0; i < s->n_events; i++) {
+        const double *r = rows[i];
+        const int at = isfinite(r[0]) && isfinite(r[1]), to = isfinite(r[2]) && isfinite(r[3]);
+        s->event[i].place = at && to ? lk_place_way(r[0], r[1], r[2], r[3])
+                            : at     ? lk_place_at(r[0], r[1])
+                                     : (lk_place){0};
+    }
+done:
+    lk_free(rows);
+    return st;
+}
+
 static lk_status get_events(shard *s)
 {
     lk_status st = LK_OK;
@@ -123,6 +148,7 @@ static lk_status get_events(shard *s)
         snprintf(s->event[i].kind, sizeof s->event[i].kind, "%s", kind[i]);
         snprintf(s->event[i].label, sizeof s->event[i].label, "%s", label[i]);
     }
+    LK_TRY(get_places(s));
 done:
     free_texts(kind, s->n_events);
     free_texts(label, s->n_events);

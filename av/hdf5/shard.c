@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -189,6 +190,26 @@ done:
     return st;
 }
 
+/* NAN for what a place does not have. */
+static lk_status put_places(const lk_shard *s)
+{
+    static const char *const names[4] = {"events/x", "events/y", "events/to_x", "events/to_y"};
+    lk_status st = LK_OK;
+    double(*rows)[4] = NULL;
+    LK_TRY(LK_NEW_ARRAY(&rows, s->n_events + 1));
+    for (int64_t i = 0; i < s->n_events; i++)
+        for (int k = 0; k < 4; k++) {
+            const lk_place *p = &s->event[i].place;
+            rows[i][k] = k / 2 >= p->ends ? NAN : k % 2 ? p->y[k / 2] : p->x[k / 2];
+        }
+    for (int k = 0; k < 4; k++)
+        LK_TRY(put_column(s, names[k], H5T_NATIVE_DOUBLE, s->n_events, &rows[0][k], sizeof *rows,
+                          k % 2 ? "height" : "width"));
+done:
+    lk_free(rows);
+    return st;
+}
+
 static lk_status put_events(const lk_shard *s)
 {
     lk_status st = LK_OK;
@@ -207,6 +228,7 @@ static lk_status put_events(const lk_shard *s)
     for (int64_t i = 0; i < s->n_events; i++)
         text[i] = s->event[i].label;
     LK_TRY(put_texts(s, "events/label", s->n_events, text));
+    LK_TRY(put_places(s));
 done:
     lk_free(text);
     return st;

@@ -28,6 +28,7 @@ static lk_status make_room(lk_joint_batch *b)
     LK_TRY(LK_NEW_ARRAY(&b->no_text, z->batch));
     LK_TRY(LK_NEW_ARRAY(&b->no_script, z->batch));
     LK_TRY(LK_NEW_ARRAY(&b->no_exchange, z->batch));
+    LK_TRY(LK_NEW_ARRAY(&b->no_places, z->batch));
     for (int s = 0; s < 2; s++) {
         const int64_t tokens = z->batch * lk_joint_tokens(z, s), k = lk_joint_channels(b->m, s);
         LK_TRY(LK_NEW_ARRAY(&b->held[s], z->batch * (int64_t)(s ? z->sounds : z->latents)));
@@ -77,6 +78,7 @@ void lk_joint_batch_clear(lk_joint_batch *b)
     lk_free(b->no_text);
     lk_free(b->no_script);
     lk_free(b->no_exchange);
+    lk_free(b->no_places);
     for (int s = 0; s < 2; s++) {
         lk_free(b->held[s]);
         lk_free(b->mean[s]);
@@ -182,8 +184,8 @@ static int share_out(float *share, int batch, int64_t n)
 lk_status lk_joint_batch_write(lk_joint_batch *b, uint64_t step)
 {
     lk_status st = LK_OK;
-    LK_TRY(lk_joint_place(b->placer, b->graph, &b->loss.in, b->clips,
-                          &(lk_joint_without){b->no_text, b->no_script, b->no_exchange, 0}, step));
+    const lk_joint_without without = {b->no_text, b->no_script, b->no_exchange, b->no_places, 0};
+    LK_TRY(lk_joint_place(b->placer, b->graph, &b->loss.in, b->clips, &without, step));
     for (int s = 0; s < 2; s++) {
         const int64_t n = lk_joint_tokens(&b->sizes, s);
         b->moving[s] = share_out(b->share[s], b->sizes.batch, n);

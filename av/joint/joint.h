@@ -25,6 +25,7 @@
 #include "kernels/attention.h"
 #include "kernels/comm.h"
 #include "kernels/option.h"
+#include "kernels/place.h"
 #include "kernels/safetensors.h"
 #include "kernels/train.h"
 
@@ -52,6 +53,7 @@ typedef struct lk_joint_config {
     double before_ms, after_ms; /* window, random_shift; the script's window too */
     double shift_ms;            /* random_shift: moved by up to this */
     double chunk_ms;            /* block_causal */
+    int places;                 /* events are laid on the picture where they are (lay.c) */
     int relative_values; /* what crosses, or comes from the script, says how much later it is */
     /* noise levels */
     const char *noise;                  /* shared, independent, clean_anchor, dual_shift */
@@ -101,9 +103,12 @@ typedef struct lk_joint_sizes {
     int event_texts;            /* different texts of all events; 0: as many as events */
 } lk_joint_sizes;
 
+/* One with two ends in its place is a piece of a path: it says where something is, is laid on the
+ * picture (lay.c), and takes no part in attention. */
 typedef struct lk_joint_event {
     lk_span span;
     const char *text;
+    lk_place place;
 } lk_joint_event;
 
 /* One clip.  Spans are sorted; the arrays have as many entries as there are latents. */
@@ -192,6 +197,7 @@ typedef struct lk_joint_train_config {
     /* Shares of clips without prompt and script, and without exchange, so that guidance works; and
      * without script, so that streams have to learn from each other what it would tell them. */
     double no_text, no_script, no_exchange;
+    double no_places; /* share of clips whose events are not laid on the picture */
     double hold_audio, hold_video, hold_first, hold_range; /* shares of clips that train a task */
     double
         motion; /* how much more a position of the picture counts for what moves there (batch.c) */

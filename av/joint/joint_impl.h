@@ -57,6 +57,7 @@ typedef struct lk_joint_inputs {
     lk_var letter_self, letter_share;   /* i32 [D, 2 E, 2], f32 [D, E, 1] */
     lk_var event_text;                  /* i32 [B S], one of D; -1: no event */
     lk_var event_turn;                  /* f32 [B, S, 2, P] by the exchange's clock */
+    lk_var laid; /* f32 [B, N LAID, S] of the picture's tokens, or LK_NONE; see lay.c */
 } lk_joint_inputs;
 
 int64_t lk_joint_tokens(const lk_joint_sizes *s, int stream);
@@ -104,12 +105,20 @@ lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 
 /* The spans that a stream's latents, or events, have for the exchange. */
 void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stream, lk_span *out);
-void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
+/* Of events that are attended, in their order; how many. */
+int lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
 
-/* Which clips go without text, without its script alone, or without the exchange, [batch] each;
- * NULL: none.  Streams see each other `late` flicks later than they are. */
+/* A piece of a path is laid only. */
+static inline int lk_joint_attended(const lk_joint_event *e)
+{
+    return e->place.ends < 2;
+}
+
+/* Which clips go without text, without its script alone, without the exchange, or without events
+ * laid on the picture, [batch] each; NULL: none.  Streams see each other `late` flicks later than
+ * they are. */
 typedef struct lk_joint_without {
-    const uint8_t *text, *script, *exchange;
+    const uint8_t *text, *script, *exchange, *places;
     lk_flick late;
 } lk_joint_without;
 
@@ -122,6 +131,14 @@ void lk_joint_placer_free(lk_joint_placer **p);
 LK_CHECKED lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
                                     const lk_joint_clip *clips, const lk_joint_without *without,
                                     uint64_t step);
+
+/* ---- lay.c ---- */
+
+enum { LK_JOINT_LAID = 6 }; /* matrices A, B, C of two instants */
+
+/* Events order[0 .. n) of a clip into out [latents, tokens, LK_JOINT_LAID, events]. */
+void lk_joint_lay(const lk_joint *m, const lk_joint_sizes *positions, const lk_joint_clip *c,
+                  const int32_t *order, int n_events, float *out);
 
 /* ---- flow.c ---- */
 
@@ -165,9 +182,9 @@ typedef struct lk_joint_batch {
     lk_graph *graph;
     lk_joint_loss loss;
     lk_joint_placer *placer;
-    lk_joint_clip *clips;                       /* [batch] */
-    uint8_t *no_text, *no_script, *no_exchange; /* [batch] */
-    uint8_t *held[2];                           /* [batch, latents] */
+    lk_joint_clip *clips;                                   /* [batch] */
+    uint8_t *no_text, *no_script, *no_exchange, *no_places; /* [batch] */
+    uint8_t *held[2];                                       /* [batch, latents] */
     int moving[2];                      /* clips that have a part in the loss, once written */
     float *mean[2], *deviation[2];      /* [channels] */
     float *x[2], *target[2], *share[2]; /* of all tokens */

@@ -237,6 +237,16 @@ static lk_var entering(net *n, int s)
     return lk_concat(g, s ? 2 : 3, part, 2);
 }
 
+/* What lies on the picture's tokens; see lay.c.  It starts as nothing. */
+static lk_var laid(net *n)
+{
+    lk_graph *g = n->g;
+    const int64_t width = n->m->config.width;
+    lk_var x = lk_matmul(g, lk_cast(g, n->in->laid, lk_graph_compute_dtype(g)), n->events, 0, 0);
+    x = lk_reshape(g, x, LK_SHAPE(n->s->batch, lk_joint_tokens(n->s, 0), LK_JOINT_LAID * width));
+    return lk_nn_dense(g, "laid", x, width, 0);
+}
+
 static void enter(net *n, int s)
 {
     lk_graph *g = n->g;
@@ -244,6 +254,8 @@ static void enter(net *n, int s)
     lk_scope(g, "%s", names[s]);
     x = lk_cast(g, entering(n, s), lk_graph_compute_dtype(g));
     n->x[s] = lk_nn_dense(g, "in", x, n->m->config.width, 1);
+    if (s == 0 && !lk_is_none(n->in->laid))
+        n->x[s] = lk_add(g, n->x[s], laid(n));
     n->c[s] = read_level(g, n->in->level[s], n->m->config.width);
     n->own[s] = rows_of(g, "own", n->c[s], OWN_ROWS);
     n->back[s] = LK_NONE;
@@ -420,6 +432,9 @@ static void text_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z,
     in->letter_share = lk_input(g, "letter.share", LK_F32, LK_SHAPE(t, e, 1));
     in->event_text = lk_input(g, "event.text", LK_I32, LK_SHAPE(b * z->events));
     in->event_turn = lk_input(g, "event.turn", LK_F32, LK_SHAPE(b, z->events, 2, pairs));
+    if (m->config.places && z->latents)
+        in->laid = lk_input(g, "event.laid", LK_F32,
+                            LK_SHAPE(b, lk_joint_tokens(z, 0) * LK_JOINT_LAID, z->events));
 }
 
 void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, lk_joint_inputs *in,
@@ -428,7 +443,7 @@ void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, l
     const lk_joint_sizes inside = lk_joint_inside(m, s);
     net n = {.g = g, .m = m, .s = &inside, .outside = s, .in = in};
     memset(in, 0xff, sizeof *in); /* all LK_NONE */
-    text_inputs(g, m, s, in);
+    text_inputs(g, m, &inside, in);
     for (int i = 0; i < 2; i++)
         if (there(&n, i))
             stream_inputs(g, m, &inside, lk_joint_tokens(s, i), i, in);

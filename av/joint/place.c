@@ -73,20 +73,25 @@ void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stre
 }
 
 /* A plan wants ends in order too: an event that ends before an earlier one is held to its end. */
-void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out)
+int lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out)
 {
+    int n = 0;
     for (int i = 0; i < c->n_events; i++) {
-        out[i] = clock == LK_JOINT_NO_CLOCK ? whole(c) : c->events[i].span;
-        if (i && lk_attend_end(out[i]) < lk_attend_end(out[i - 1]))
-            out[i].end = lk_attend_end(out[i - 1]);
+        if (!lk_joint_attended(&c->events[i]))
+            continue;
+        out[n] = clock == LK_JOINT_NO_CLOCK ? whole(c) : c->events[i].span;
+        if (n && lk_attend_end(out[n]) < lk_attend_end(out[n - 1]))
+            out[n].end = lk_attend_end(out[n - 1]);
+        n++;
     }
+    return n;
 }
 
 /* ---- a placer: room for everything ---- */
 
 struct lk_joint_placer {
     const lk_joint *m;
-    lk_joint_sizes s;
+    lk_joint_sizes s, positions;
     int pairs;
     double *time_turns, *place_turns, *byte_turns; /* of rotary pairs */
     double *row, *column, *index;                  /* of tokens, of bytes */
@@ -95,6 +100,9 @@ struct lk_joint_placer {
     int32_t *length[2], *keys[2], *prompt, *events, *letters;
     const char **text; /* the different ones of a batch's events */
     int32_t *text_of;  /* [batch, events] */
+    int32_t *order;    /* [batch, events], attended ones first */
+    int32_t *all;      /* [batch], attended and others */
+    float *laid;       /* [batch, tokens of the picture, LAID, events] */
     int n_texts;
     lk_span *byte; /* all empty: texts have no time */
     int32_t *number;
@@ -134,6 +142,9 @@ static lk_status make_room(lk_joint_placer *p)
     LK_TRY(LK_NEW_ARRAY(&p->letters, lk_joint_texts(s)));
     LK_TRY(LK_NEW_ARRAY(&p->text, lk_joint_texts(s)));
     LK_TRY(LK_NEW_ARRAY(&p->text_of, b * s->events));
+    LK_TRY(LK_NEW_ARRAY(&p->order, b * s->events));
+    LK_TRY(LK_NEW_ARRAY(&p->all, b));
+    LK_TRY(LK_NEW_ARRAY(&p->laid, p->m->config.places ? b * v * LK_JOINT_LAID * s->events : 0));
     LK_TRY(LK_NEW_ARRAY(&p->byte, texts));
     LK_TRY(LK_NEW_ARRAY(&p->number, 2 * most));
     LK_TRY(LK_NEW_ARRAY(&p->vectors, b * s->prompt_bytes * p->m->config.text_channels));
@@ -149,6 +160,7 @@ lk_status lk_joint_placer_new(lk_joint_placer **out, const lk_joint *m, const lk
     LK_TRY(LK_NEW(&p));
     p->m = m;
     p->s = lk_joint_inside(m, s);
+    p->positions = *s;
     s = &p->s;
     p->pairs = m->config.width / m->config.heads / 2;
     LK_TRY(make_room(p));
@@ -193,6 +205,9 @@ void lk_joint_placer_free(lk_joint_placer **out)
     lk_free(p->letters);
     lk_free(p->text);
     lk_free(p->text_of);
+    lk_free(p->order);
+    lk_free(p->all);
+    lk_free(p->laid);
     lk_free(p->byte);
     lk_free(p->number);
     lk_free(p->table);
@@ -212,6 +227,23 @@ static void spread(const lk_span *latent, int64_t n, int64_t each, lk_span *toke
 static lk_span moved(lk_span s, lk_flick by)
 {
     return (lk_span){s.start + by, s.end + by};
+}
+
+/* Attended events stand first, so that they are one run of keys. */
+static void note_events(lk_joint_placer *p, const lk_joint_clip *c, int b, int silent)
+{
+    int32_t *order = p->order + (int64_t)b * p->s.events;
+    int n = 0;
+    for (int attended = 1; attended >= 0; attended--) {
+        for (int i = 0; i < c->n_events && !silent; i++)
+            if (lk_joint_attended(&c->events[i]) == attended)
+                order[n++] = i;
+        if (attended)
+            p->events[b] = n;
+    }
+    p->all[b] = n;
+    if (p->s.events)
+        (void)lk_joint_clock_events(p->m->clock, c, p->event + (int64_t)b * p->s.events);
 }
 
 static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,
@@ -234,10 +266,7 @@ static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,
             p->length[s][b] = (int32_t)(n * each);
             p->keys[s][b] = alone ? 0 : p->length[s][b];
         }
-        p->events[b] =
-            silent || (without && without->script && without->script[b]) ? 0 : c->n_events;
-        if (p->s.events)
-            lk_joint_clock_events(p->m->clock, c, p->event + (int64_t)b * p->s.events);
+        note_events(p, c, b, silent || (without && without->script && without->script[b]));
         p->prompt[b] = 0;
         if (!silent && p->m->config.text_channels > 0)
             p->prompt[b] =
@@ -421,9 +450,9 @@ static lk_status number_texts(lk_joint_placer *p, const lk_joint_clip *clips)
         const char *text;
         int k = 0;
         p->text_of[i] = -1;
-        if (i % each >= p->events[i / each])
+        if (i % each >= p->all[i / each])
             continue;
-        text = clips[i / each].events[i % each].text;
+        text = clips[i / each].events[p->order[i]].text;
         while (k < p->n_texts && !same_text(p, p->text[k], text))
             k++;
         LK_REQUIRE(k < lk_joint_texts(&p->s), LK_E_ARG,
@@ -460,6 +489,18 @@ done:
     return st;
 }
 
+static lk_status write_laid(lk_joint_placer *p, lk_graph *g, lk_var at, const lk_joint_clip *clips,
+                            const lk_joint_without *without)
+{
+    const int64_t each = lk_joint_tokens(&p->s, 0) * LK_JOINT_LAID * p->s.events;
+    for (int b = 0; b < p->s.batch; b++) {
+        const int none = without && without->places && without->places[b];
+        lk_joint_lay(p->m, &p->positions, &clips[b], p->order + (int64_t)b * p->s.events,
+                     none ? 0 : p->all[b], p->laid + b * each);
+    }
+    return lk_graph_write(g, at, LK_F32, p->laid);
+}
+
 lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
                          const lk_joint_clip *clips, const lk_joint_without *without, uint64_t step)
 {
@@ -476,6 +517,8 @@ lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs 
                                    : write_vectors(p, g, in->vectors, clips));
     if (p->s.events)
         LK_TRY(write_events(p, g, in, clips));
+    if (!lk_is_none(in->laid))
+        LK_TRY(write_laid(p, g, in->laid, clips, without));
 done:
     return st;
 }

@@ -143,13 +143,14 @@ static void note_times(prober *w, const lk_joint_clip *c)
     const int64_t cells = (int64_t)s.rows * s.columns;
     w->tokens[0] = c->n_latents * cells;
     w->tokens[1] = c->n_sounds;
-    w->events = c->n_events;
+    w->events = 0;
     for (int64_t i = 0; i < w->tokens[0]; i++)
         w->time[0][i] = lk_span_middle(c->video_span[i / cells]);
     for (int64_t i = 0; i < w->tokens[1]; i++)
         w->time[1][i] = lk_span_middle(c->audio_span[i]);
-    for (int64_t i = 0; i < w->events; i++)
-        w->time[2][i] = c->events[i].span.start;
+    for (int i = 0; i < c->n_events; i++)
+        if (lk_joint_attended(&c->events[i]))
+            w->time[2][w->events++] = c->events[i].span.start;
 }
 
 static int32_t bin_of(const prober *w, lk_flick lag)

@@ -146,7 +146,7 @@ static lk_status place(sampler *s, int pass)
 {
     lk_status st = LK_OK;
     const lk_joint_without without = {pass == NO_TEXT ? s->every : NULL, NULL,
-                                      pass == NO_EXCHANGE ? s->every : NULL,
+                                      pass == NO_EXCHANGE ? s->every : NULL, NULL,
                                       pass == SHIFTED ? lk_flick_from_s(s->o->shift_ms / 1000) : 0};
     if (s->placed != pass)
         LK_TRY(lk_joint_place(s->placer, s->g, &s->in, s->clips, &without, (uint64_t)s->o->seed));

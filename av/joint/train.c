@@ -32,13 +32,14 @@ const lk_option lk_joint_train_options[] = {
     LK_OPT_DOUBLE(O, clip, 1, 0, 1e9, "largest norm of the gradient; 0: no limit"),
     LK_OPT_DOUBLE(O, no_text, 0.1, 0, 1, "share of clips without prompt and script"),
     LK_OPT_DOUBLE(O, no_script, 0.3, 0, 1, "share of clips without script: streams must meet"),
+    LK_OPT_DOUBLE(O, no_places, 0.2, 0, 1, "share of clips whose events say no places"),
     LK_OPT_DOUBLE(O, no_exchange, 0.1, 0, 1, "share of clips whose streams do not meet"),
     LK_OPT_DOUBLE(O, hold_audio, 0.1, 0, 1, "share of clips with all of the sound given"),
     LK_OPT_DOUBLE(O, hold_video, 0.1, 0, 1, "share of clips with all of the picture given"),
     LK_OPT_DOUBLE(O, hold_first, 0.05, 0, 1, "share of clips with the first picture given"),
     LK_OPT_DOUBLE(O, hold_range, 0.1, 0, 1, "share of clips given outside a range of time"),
     LK_OPT_DOUBLE(O, motion, 0, 0, 1, "how much more pictures count where they move"),
-    LK_OPT_TEXT(O, start_from, NULL, "file with weights of the same model to begin with"),
+    LK_OPT_TEXT(O, start_from, NULL, "weights to begin with; what the file lacks starts anew"),
     LK_OPT_INT(O, log_every, 10, 1, 100000000, "steps between lines of the log"),
     LK_OPT_INT(O, save_every, 1000, 0, 100000000, "steps between checkpoints"),
     LK_OPT_INT(O, keep, 2, 0, 1000000, "newest checkpoints kept; 0: all"),
@@ -161,6 +162,7 @@ static void mix_some(void *context, int64_t first, int64_t end)
         draw_task(c, &to->clips[b], m->seed, clip, held);
         to->no_text[b] = draw(m->seed, clip, 4) < c->no_text;
         to->no_script[b] = draw(m->seed, clip, 7) < c->no_script;
+        to->no_places[b] = draw(m->seed, clip, 8) < c->no_places;
         to->no_exchange[b] = draw(m->seed, clip, 5) < c->no_exchange;
         lk_joint_batch_mix(to, b, m->seed, clip, level);
     }
@@ -358,7 +360,7 @@ lk_status lk_joint_train(const lk_joint_train_config *c, lk_train_result *result
         n++;
     }
     if (c->start_from && c->start_from[0])
-        LK_TRY(lk_checkpoint_read_values(c->start_from, c->model->params, 1));
+        LK_TRY(lk_checkpoint_begin_with(c->start_from, c->model->params, &(int){0}));
     if (c->n_held_out > 0 || c->show)
         LK_TRY(lk_joint_onlooker_new(&onlooker, c));
     LK_TRY(run(c, n, phases, onlooker, result));

@@ -383,6 +383,36 @@ done:
     return st;
 }
 
+typedef struct limb_end {
+    const dancer *s;
+    int which; /* head, left and right hand, left and right foot */
+} limb_end;
+
+static void end_at(const void *user, double t, double *x, double *y)
+{
+    const limb_end *e = user;
+    const dancer *s = e->s;
+    const lk_body b = lk_dance_at(&s->dance, t);
+    const lk_point ends[] = {b.head, b.hand[0], b.hand[1], b.foot[0], b.foot[1]};
+    const stage g = {NULL, s->setup.aspect / 2, FLOOR_Y, s->size};
+    const lk_point p = at(&g, ends[e->which].x, ends[e->which].y);
+    *x = p.x / s->setup.aspect;
+    *y = p.y;
+}
+
+static lk_status add_paths(const dancer *s, lk_event_list *events)
+{
+    static const char *const names[] = {"head", "left hand", "right hand", "left foot",
+                                        "right foot"};
+    lk_status st = LK_OK;
+    for (int i = 0; i < 5; i++)
+        LK_TRY(lk_event_add_path(events, s->setup.seconds, -LK_WORLD_LEAD_S,
+                                 s->setup.seconds + LK_WORLD_LEAD_S, LK_PATH_S, names[i], end_at,
+                                 &(limb_end){s, i}));
+done:
+    return st;
+}
+
 static lk_status dancer_create(void **slot, const lk_world_setup *setup, lk_event_list *events,
                                char *caption)
 {
@@ -399,6 +429,7 @@ static lk_status dancer_create(void **slot, const lk_world_setup *setup, lk_even
                           .vigour = draw(s, S_LOOK, 100, 0.9, 1.1)};
     make_looks(s, caption);
     LK_TRY(add_events(s, events));
+    LK_TRY(add_paths(s, events));
 done:
     return st;
 }

@@ -310,6 +310,31 @@ static void write_caption(const lk_impacts *s, char *caption)
              floor_name(s->floor_kind), s->wall_side ? " and off a wall" : "");
 }
 
+static void middle_of(const void *leg, double t, double *x, double *y)
+{
+    const lk_leg *l = leg;
+    const double age = t - l->t0;
+    *x = l->x0 + l->vx * age;
+    *y = l->y0 + l->vy * age + l->g * age * age / 2;
+}
+
+static lk_status add_paths(const lk_impacts *s, lk_event_list *events)
+{
+    lk_status st = LK_OK;
+    for (int i = 0; i < s->n_balls; i++) {
+        const lk_ball *b = &s->balls[i];
+        for (int64_t k = 0; k + 1 < b->n_legs; k++) {
+            const lk_leg *l = &b->legs[k];
+            if (!l->hidden)
+                LK_TRY(lk_event_add_path(events, s->setup.seconds, l->t0, l[1].t0,
+                                         l->g > 0 ? LK_PATH_S : INFINITY, looks[b->material].ball,
+                                         middle_of, l));
+        }
+    }
+done:
+    return st;
+}
+
 static void impacts_free(void **slot)
 {
     lk_impacts *s = *slot;
@@ -342,8 +367,10 @@ static lk_status impacts_create(void **slot, const lk_world_setup *setup, lk_eve
     for (int64_t i = 0; i < s->n_hits; i++) {
         const lk_hit *h = &s->hits[i];
         const lk_material m = s->on_bars ? s->bar_material : s->balls[h->body].material;
-        LK_TRY(lk_event_add(events, LK_EVENT_IMPACT, h->t, h->t, h->strength, lk_material_name(m)));
+        LK_TRY(lk_event_add_at(events, LK_EVENT_IMPACT, h->t, h->strength, lk_material_name(m),
+                               h->x, h->y));
     }
+    LK_TRY(add_paths(s, events));
     write_caption(s, caption);
 done:
     return st;
@@ -385,11 +412,8 @@ bool lk_impacts_ball_at(const lk_ball *b, double t, double *x, double *y)
         else
             hi = mid;
     }
-    const lk_leg *l = &b->legs[lo];
-    const double age = t - l->t0;
-    *x = l->x0 + l->vx * age;
-    *y = l->y0 + l->vy * age + l->g * age * age / 2;
-    return !l->hidden && age >= 0;
+    middle_of(&b->legs[lo], t, x, y);
+    return !b->legs[lo].hidden && t >= b->legs[lo].t0;
 }
 
 const lk_world_kind lk_world_impacts = {.name = "impacts",

@@ -60,6 +60,22 @@ typedef struct lk_event_list {
 LK_CHECKED lk_status lk_event_add(lk_event_list *list, lk_world_event_kind kind, double start_s,
                                   double end_s, double strength, const char *label);
 
+/* The same for an instant at (x, y), fractions of the picture. */
+LK_CHECKED lk_status lk_event_add_at(lk_event_list *list, lk_world_event_kind kind, double t_s,
+                                     double strength, const char *label, double x, double y);
+
+/* Longest piece of a path: a ball's way leaves its straight one by 1 % of the picture's height. */
+#define LK_PATH_S 0.12
+
+/* A path's pieces from start_s to end_s, as far as they lie in [0, seconds) and somewhere in the
+ * picture; where(user, t, &x, &y) says where it is, and pieces of at most longest_s are straight.
+ */
+LK_CHECKED lk_status lk_event_add_path(lk_event_list *list, double seconds, double start_s,
+                                       double end_s, double longest_s, const char *label,
+                                       void (*where)(const void *user, double t, double *x,
+                                                     double *y),
+                                       const void *user);
+
 #define LK_CAPTION_BYTES 256
 
 typedef struct lk_world_kind {

@@ -62,7 +62,7 @@ struct lk_world {
     void *other;       /* what is heard when shuffled, else NULL */
     uint8_t *backdrop; /* [back_height, back_width, 3] */
     int back_width, back_height, margin_px;
-    lk_event_list events;
+    lk_event_list events, paths;
     char caption[LK_CAPTION_BYTES];
 };
 
@@ -78,6 +78,45 @@ lk_status lk_event_add(lk_event_list *list, lk_world_event_kind kind, double sta
     e->picture.end = lk_flick_from_s(end_s);
     e->strength = strength;
     snprintf(e->label, sizeof e->label, "%s", label);
+done:
+    return st;
+}
+
+lk_status lk_event_add_at(lk_event_list *list, lk_world_event_kind kind, double t_s,
+                          double strength, const char *label, double x, double y)
+{
+    lk_status st = LK_OK;
+    LK_TRY(lk_event_add(list, kind, t_s, t_s, strength, label));
+    list->event[list->n - 1].place = lk_place_at(x, y);
+done:
+    return st;
+}
+
+static bool in_picture(double x, double y)
+{
+    return x > -0.1 && x < 1.1 && y > -0.1 && y < 1.1;
+}
+
+lk_status lk_event_add_path(lk_event_list *list, double seconds, double start_s, double end_s,
+                            double longest_s, const char *label,
+                            void (*where)(const void *user, double t, double *x, double *y),
+                            const void *user)
+{
+    lk_status st = LK_OK;
+    const double n = fmax(1, ceil((end_s - start_s) / longest_s));
+    for (double i = 0; i < n; i++) {
+        const double from = fmax(0, start_s + (end_s - start_s) * i / n);
+        const double to = fmin(seconds, start_s + (end_s - start_s) * (i + 1) / n);
+        double x[2], y[2];
+        if (from >= to)
+            continue;
+        where(user, from, &x[0], &y[0]);
+        where(user, to, &x[1], &y[1]);
+        if (!in_picture(x[0], y[0]) && !in_picture(x[1], y[1]))
+            continue;
+        LK_TRY(lk_event_add(list, LK_EVENT_PATH, from, to, 1, label));
+        list->event[list->n - 1].place = lk_place_way(x[0], y[0], x[1], y[1]);
+    }
 done:
     return st;
 }
@@ -227,6 +266,17 @@ done:
     return st;
 }
 
+static lk_place turned_back(lk_place p)
+{
+    return p.ends == 2 ? lk_place_way(p.x[1], p.y[1], p.x[0], p.y[0]) : p;
+}
+
+static void sort_events(lk_event_list *list)
+{
+    if (list->n > 1)
+        qsort(list->event, (size_t)list->n, sizeof *list->event, by_time);
+}
+
 /* Which of the raw events are seen, which are heard, and whether the two belong together. */
 static lk_status make_truth(lk_world *w, const lk_event_list *seen, const lk_event_list *heard)
 {
@@ -237,22 +287,26 @@ static lk_status make_truth(lk_world *w, const lk_event_list *seen, const lk_eve
         lk_world_event e = seen->event[i];
         if (e.picture.start < 0 || e.picture.start >= end)
             continue;
-        e.sound =
-            paired ? (lk_span){heard_at(w, e.picture.start), heard_at(w, e.picture.end)} : no_span;
-        if (w->control == REVERSED)
+        e.sound = paired && e.kind != LK_EVENT_PATH
+                      ? (lk_span){heard_at(w, e.picture.start), heard_at(w, e.picture.end)}
+                      : no_span;
+        if (w->control == REVERSED) {
             e.picture = (lk_span){end - e.picture.end, end - e.picture.start};
-        LK_TRY(add_event(&w->events, &e));
+            e.place = turned_back(e.place);
+        }
+        LK_TRY(add_event(e.kind == LK_EVENT_PATH ? &w->paths : &w->events, &e));
     }
     for (int64_t i = 0; i < heard->n && !paired && w->control != SILENT; i++) {
         lk_world_event e = heard->event[i];
-        if (e.picture.start < 0 || e.picture.start >= end)
+        if (e.picture.start < 0 || e.picture.start >= end || e.kind == LK_EVENT_PATH)
             continue;
         e.sound = (lk_span){heard_at(w, e.picture.start), heard_at(w, e.picture.end)};
         e.picture = no_span;
+        e.place = (lk_place){0};
         LK_TRY(add_event(&w->events, &e));
     }
-    if (w->events.n > 1)
-        qsort(w->events.event, (size_t)w->events.n, sizeof *w->events.event, by_time);
+    sort_events(&w->events);
+    sort_events(&w->paths);
 done:
     return st;
 }
@@ -336,6 +390,7 @@ void lk_world_free(lk_world **world)
     lk_free(w->vfr);
     lk_free(w->backdrop);
     lk_free(w->events.event);
+    lk_free(w->paths.event);
     lk_free(w);
     *world = NULL;
 }
@@ -522,4 +577,14 @@ int64_t lk_world_n_events(const lk_world *world)
 const lk_world_event *lk_world_events(const lk_world *world)
 {
     return world->events.event;
+}
+
+int64_t lk_world_n_paths(const lk_world *world)
+{
+    return world->paths.n;
+}
+
+const lk_world_event *lk_world_paths(const lk_world *world)
+{
+    return world->paths.event;
 }

@@ -14,6 +14,7 @@
 #define LK_WORLDS_H
 
 #include "kernels/option.h"
+#include "kernels/place.h"
 #include "kernels/view.h"
 
 #include <stdbool.h>
@@ -38,7 +39,8 @@ typedef enum lk_world_event_kind {
     LK_EVENT_IMPACT, /* a hit: label = material */
     LK_EVENT_PHONE,  /* a phone: label = its name, start..end */
     LK_EVENT_BEAT,   /* strength = position in bar, 1 = downbeat */
-    LK_EVENT_DRUM    /* label = kick, snare, hat */
+    LK_EVENT_DRUM,   /* label = kick, snare, hat */
+    LK_EVENT_PATH    /* label = what moves, from one place to another; not among the events */
 } lk_world_event_kind;
 
 typedef struct lk_world_event {
@@ -47,6 +49,7 @@ typedef struct lk_world_event {
     lk_span sound;   /* when it is heard: picture plus offset and drift; may lie outside the clip */
     double strength; /* (0, 1], or position in bar */
     char label[16];
+    lk_place place; /* in the picture without camera motion; nowhere where it is not known */
 } lk_world_event;
 
 typedef struct lk_world lk_world;
@@ -84,5 +87,10 @@ LK_CHECKED lk_status lk_world_render_sound(const lk_world *world, int64_t first,
  * controls) an event is either seen or heard, and the span of the other is LK_FLICK_NONE. */
 int64_t lk_world_n_events(const lk_world *world);
 const lk_world_event *lk_world_events(const lk_world *world);
+
+/* Where what moves is: straight pieces of about a tenth of a second of every path, sorted likewise;
+ * they are seen only.  `impacts` has the balls' middles, `dancer` head, hands and feet. */
+int64_t lk_world_n_paths(const lk_world *world);
+const lk_world_event *lk_world_paths(const lk_world *world);
 
 #endif /* LK_WORLDS_H */
