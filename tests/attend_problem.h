@@ -1,7 +1,8 @@
 /* attend_problem.h - one attention with everything about it, solved by any backend; for the tests
  * of attention as a whole.
  *
- *   f32    largest error at most 1e-5 of the largest number
+ *   f32    largest error at most 1e-5 of the largest number (gradients of slopes 4e-5: they are
+ *          sums over all pairs, which cancel)
  *   bf16   error at most 2 times (gradients 3 times) that of the definition with every result
  *          rounded to bf16, plus half a rounding step (gradients a whole one: they are sums
  *          of products of rounded numbers, which may cancel; those of slopes four)

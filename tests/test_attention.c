@@ -57,17 +57,31 @@ static void check_levels(const attend_problem *p, const attend_answer *exact,
     CHECK_OK(lk_cpu_level_set(lk_cpu_level_best()));
 }
 
-/* How many random problems: LK_TEST_PROBLEMS for all kernels, if it is set. */
-static uint64_t n_problems(int full, int brief)
+typedef struct problems {
+    uint64_t from, to;
+} problems;
+
+/* Which random problems: LK_TEST_PROBLEMS for all kernels, if it is set, "N" or "FROM-TO". */
+static problems drawn(int full, int brief)
 {
     const char *asked = getenv("LK_TEST_PROBLEMS");
-    return asked ? (uint64_t)strtoull(asked, NULL, 10) : (uint64_t)check_count(full, brief);
+    problems p = {0, (uint64_t)check_count(full, brief)};
+    if (asked) {
+        char *end;
+        p.to = strtoull(asked, &end, 10);
+        if (*end == '-') {
+            p.from = p.to;
+            p.to = strtoull(end + 1, NULL, 10);
+        }
+    }
+    return p;
 }
 
 static void test_random(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < n_problems(200, 30); seed++)
+    const problems all = drawn(200, 30);
+    for (uint64_t seed = all.from; seed < all.to; seed++)
         check_random(seed, 0, check_levels);
     none_wrong();
 }
@@ -119,7 +133,8 @@ static void check_emulated(const attend_problem *p, const attend_answer *exact,
 static void test_emulated(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < n_problems(40, 12); seed++)
+    const problems all = drawn(40, 12);
+    for (uint64_t seed = all.from; seed < all.to; seed++)
         check_random(200 + seed, 0, check_emulated);
     none_wrong();
 }
@@ -138,7 +153,8 @@ static void check_hopper(const attend_problem *p, const attend_answer *exact,
 static void test_hopper(void **state)
 {
     (void)state;
-    for (uint64_t seed = 0; seed < n_problems(30, 8); seed++)
+    const problems all = drawn(30, 8);
+    for (uint64_t seed = all.from; seed < all.to; seed++)
         check_random(seed, 1, check_hopper);
     none_wrong();
 }
@@ -170,7 +186,8 @@ static void test_cuda(void **state)
         lk_error_clear();
         return;
     }
-    for (uint64_t seed = 0; seed < n_problems(200, 40); seed++) {
+    const problems all = drawn(200, 40);
+    for (uint64_t seed = all.from; seed < all.to; seed++) {
         check_random(seed, 0, check_cuda);
         check_random(seed, 1, check_cuda_hopper);
     }
