@@ -97,7 +97,7 @@ lk_status lk_script_parse(const char *text, const char *name, lk_flick end, lk_j
             "%s, line %d: say '0.50 s bounce metal', '1.20-1.62 s say ba', "
             "'0.50 s bounce metal at 0.3,0.8' or '0.4-0.5 s path ball from 0.3,0.6 to 0.3,0.8'",
             name, line_number);
-        LK_REQUIRE(e.span.end < end, LK_E_ARG,
+        LK_REQUIRE(e.span.start < end && e.span.end <= end, LK_E_ARG,
                    "%s, line %d: the event at %g s is outside the clip of %g s", name, line_number,
                    lk_flick_to_s(e.span.start), lk_flick_to_s(end));
         LK_TRY(LK_GROW(events, &capacity, *n_events + 1));

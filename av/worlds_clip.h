@@ -25,13 +25,18 @@ LK_CHECKED lk_status lk_world_write_clip(const lk_world *world, const char *path
  * "rate_hz", "offset_ms", "drift_ppm", "clutter", "camera", "noise", "overlap", "control",
  * "caption", "events": [{"kind", "label", "picture_s", "picture_end_s", "sound_s", "sound_end_s",
  * "strength", "x", "y"}], "paths": [{"label", "picture_s", "picture_end_s", "x", "y", "to_x",
- * "to_y"}]}.  Times in seconds, places as in kernels/place.h, where there are any; null where an event is not seen or not heard.  `clip` is the
- * file name to state.  The caller releases *truth. */
+ * "to_y"}]}.  Times in seconds, null where an event is not seen or not heard; places as in
+ * kernels/place.h, where there are any.  `clip` is the file name to state.  The caller releases
+ * *truth. */
 LK_CHECKED lk_status lk_world_truth(const lk_world *world, const char *clip, const char *name,
                                     uint64_t seed, uint64_t index, const lk_world_options *options,
                                     json_t **truth);
 
-/* "impact", "phone", "beat", "drum". */
+/* Events and paths by their times in the picture, as a script for generating the like; the first
+ * line has the caption, as a comment. */
+LK_CHECKED lk_status lk_world_script_write(const lk_world *world, const char *path);
+
+/* "impact", "phone", "beat", "drum", "path". */
 const char *lk_world_event_kind_name(lk_world_event_kind kind);
 
 /* Write lines (one JSON object a clip) to path at once: either all or the old content is there.

@@ -19,7 +19,7 @@
 typedef struct settings {
     lk_world_options world; /* first: the world's option rows keep their offsets */
     int count, seed, index_from, threads;
-    bool resume;
+    bool scripts, resume;
     const char *out, *size, *container, *vcodec, *acodec;
 } settings;
 
@@ -33,6 +33,7 @@ static const lk_option own_rows[] = {
     LK_OPT_TEXT(settings, vcodec, NULL, "picture codec; the container's usual one if not given"),
     LK_OPT_TEXT(settings, acodec, NULL, "sound codec; the container's usual one if not given"),
     LK_OPT_INT(settings, threads, 0, 0, 64, "encoder threads, 0 = all processors"),
+    LK_OPT_BOOL(settings, scripts, false, "beside each clip its script for 'generate', as .txt"),
     LK_OPT_BOOL(settings, resume, false, "keep clips that are already there"),
     LK_OPT_END};
 
@@ -121,7 +122,7 @@ static lk_status make_clip(run *r, int64_t i)
     const uint64_t seed = (uint64_t)s->seed, index = (uint64_t)(s->index_from + i);
     snprintf(file, sizeof file, "%s_%d_%05llu.%.16s", r->name, s->seed, (unsigned long long)index,
              s->container);
-    LK_TRY(LK_NEW_ARRAY(&path, strlen(s->out) + strlen(file) + 2));
+    LK_TRY(LK_NEW_ARRAY(&path, strlen(s->out) + strlen(file) + sizeof "/.txt"));
     sprintf(path, "%s/%s", s->out, file);
     const lk_world_clip_options o = {.container = s->container,
                                      .vcodec = s->vcodec,
@@ -137,6 +138,10 @@ static lk_status make_clip(run *r, int64_t i)
         r->n_kept++;
     } else {
         LK_TRY(lk_world_write_clip(w, path, &o));
+    }
+    if (s->scripts) {
+        strcpy(strrchr(path, '.'), ".txt");
+        LK_TRY(lk_world_script_write(w, path));
     }
 done:
     lk_world_free(&w);
@@ -191,7 +196,8 @@ int lk_cmd_worlds(int argc, char **argv)
         "NAME",
         about,
         rows,
-        "  lockstep worlds impacts --count 3 --seed 7 --offset-ms 80 --camera -o clips",
+        "  lockstep worlds impacts --count 3 --seed 7 --offset-ms 80 --camera -o clips\n"
+        "  lockstep worlds dancer --scripts -o clips",
         NULL};
     if (!lk_args_parse(&spec, &s, argc, argv, &args, &code))
         return code;

@@ -8,7 +8,8 @@ sounds and pictures its given partners.  Rows of the table:
 
     rendered   the worlds' own clips: what the measures say when everything is right
     copied     the same through both tokenizers: what the model could reach at most
-    script     generated from caption and script
+    script     generated from caption and script, which says when what happens and where what moves is
+    events     the same without places and paths: when what happens
     prompt     generated from the caption
     sound      a picture for the rendered sound
     picture    a sound for the rendered picture
@@ -24,6 +25,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 import numpy as np
@@ -32,7 +34,7 @@ SEED = 7777
 SECONDS = {"impacts": 2.56, "talker": 6, "dancer": 4}  # so long that the measures answer on rendered clips
 WINDOW = 2.56  # what models are trained on; longer clips are made in windows
 REACH_S, CLOSE_S = 0.25, 0.08
-ROWS = ["rendered", "copied", "script", "prompt", "sound", "picture", "shuffled"]
+ROWS = ["rendered", "copied", "script", "events", "prompt", "sound", "picture", "shuffled"]
 
 
 def run(*command):
@@ -44,18 +46,13 @@ def run(*command):
 def render(a, world):
     folder = a.out / world / "rendered"
     run(a.lockstep, "worlds", world, "--count", a.count, "--seed", SEED, "--seconds", SECONDS[world], "--size", "64x64",
-        "--rate", 16000, "--fps", a.fps, "--container", "mkv", "--vcodec", "ffv1", "--acodec", "flac", "--resume",
+        "--rate", 16000, "--fps", a.fps, "--scripts", "--container", "mkv", "--vcodec", "ffv1", "--acodec", "flac", "--resume",
         "--out", folder)
     truth = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()][:a.count]
     for clip in truth:
-        lines = []
-        for e in clip["events"]:
-            span = f"{e['picture_s']:.4f}"
-            if e["picture_end_s"] > e["picture_s"]:
-                span += f"-{e['picture_end_s']:.4f}"
-            if 0 <= e["picture_s"] and max(e["picture_s"], e["picture_end_s"]) < clip["seconds"]:
-                lines.append(f"{span} s {e['kind']} {e['label']}\n")
-        (folder / clip["clip"]).with_suffix(".txt").write_text("".join(lines))
+        script = (folder / clip["clip"]).with_suffix(".txt")
+        lines = [re.sub(r" at \S+$", "", line) for line in script.read_text().splitlines() if " s path " not in line]
+        script.with_suffix(".events").write_text("\n".join(lines) + "\n")
     return truth
 
 
@@ -76,9 +73,9 @@ def make(a, world, row, clip):
     else:
         command = [a.lockstep, "generate", "--model", a.model, *tokenizers, "--prompt", clip["caption"], "--steps", a.steps,
                    "--fps", a.fps, "--seed", clip["index"] + 1, "--text", a.text, "--exchange", a.exchange, "-o", out]
-        if row == "script":
-            command += ["--script", rendered.with_suffix(".txt")]
-        if row in ("script", "prompt"):
+        if row in ("script", "events"):
+            command += ["--script", rendered.with_suffix(".txt" if row == "script" else ".events")]
+        if row in ("script", "events", "prompt"):
             command += ["--seconds", clip["seconds"]]
         if clip["seconds"] > WINDOW:
             command += ["--window", WINDOW]
