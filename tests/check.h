@@ -47,4 +47,17 @@ static inline int check_count(int full, int brief)
     return getenv("LK_TEST_BRIEF") ? brief : full;
 }
 
+/* For tests of many cases: each that is wrong is named, check_none_wrong ends the test. */
+static int check_n_wrong __attribute__((unused));
+
+#define CHECK_WRONG(...) (check_n_wrong++, print_error(__VA_ARGS__), print_error("\n"))
+
+static inline void check_none_wrong(void)
+{
+    const int n = check_n_wrong;
+    check_n_wrong = 0;
+    if (n)
+        fail_msg("%d answers are wrong", n);
+}
+
 #endif /* LK_TESTS_CHECK_H */

@@ -9,24 +9,14 @@
 #include "kernels/rng.h"
 #include "kernels/thread.h"
 
-static int n_wrong; /* each is named; none_wrong ends a test */
-
 static void check_against(const attend_problem *p, const lk_backend *backend, const char *name,
                           const attend_answer *exact, const attend_answer *plain)
 {
     attend_answer ours = attend_solve(p, backend);
     char text[ATTEND_TEXT];
     if (attend_wrong(p, &ours, exact, plain, name, text))
-        n_wrong++, print_error("%s\n", text);
+        CHECK_WRONG("%s", text);
     attend_free_answer(&ours);
-}
-
-static void none_wrong(void)
-{
-    const int n = n_wrong;
-    n_wrong = 0;
-    if (n)
-        fail_msg("%d answers are wrong", n);
 }
 
 typedef void check_fn(const attend_problem *p, const attend_answer *exact,
@@ -83,7 +73,7 @@ static void test_random(void **state)
     const problems all = drawn(200, 30);
     for (uint64_t seed = all.from; seed < all.to; seed++)
         check_random(seed, 0, check_levels);
-    none_wrong();
+    check_none_wrong();
 }
 
 /* So many heads that one thread does all of a head's gradients, and heads that fall short of that.
@@ -115,7 +105,7 @@ static void test_many_heads(void **state)
             attend_free_answer(&plain);
             attend_free_problem(&p);
         }
-    none_wrong();
+    check_none_wrong();
 }
 
 static void check_emulated(const attend_problem *p, const attend_answer *exact,
@@ -136,7 +126,7 @@ static void test_emulated(void **state)
     const problems all = drawn(40, 12);
     for (uint64_t seed = all.from; seed < all.to; seed++)
         check_random(200 + seed, 0, check_emulated);
-    none_wrong();
+    check_none_wrong();
 }
 
 /* The kernels for sm_90, if the plan is wide and always. */
@@ -156,7 +146,7 @@ static void test_hopper(void **state)
     const problems all = drawn(30, 8);
     for (uint64_t seed = all.from; seed < all.to; seed++)
         check_random(seed, 1, check_hopper);
-    none_wrong();
+    check_none_wrong();
 }
 
 #ifdef LK_TEST_CUDA
@@ -191,7 +181,7 @@ static void test_cuda(void **state)
         check_random(seed, 0, check_cuda);
         check_random(seed, 1, check_cuda_hopper);
     }
-    none_wrong();
+    check_none_wrong();
 }
 #endif
 

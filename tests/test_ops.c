@@ -31,19 +31,6 @@
 #endif
 #endif
 
-/* Every case that is wrong is named before the test fails. */
-static int n_wrong;
-
-#define WRONG(...) (n_wrong++, print_error(__VA_ARGS__), print_error("\n"))
-
-static void none_wrong(void)
-{
-    const int n = n_wrong;
-    n_wrong = 0;
-    if (n)
-        fail_msg("%d results are wrong", n);
-}
-
 static lk_var add_input(op_case_build *b, lk_dtype dtype, lk_shape shape, double lo, double hi)
 {
     char name[16];
@@ -258,9 +245,9 @@ static void check_backend(const op_case *c, const lk_backend *backend, const cha
             const double err = distance(o, e, n), plain_err = distance(p, e, n);
             const double bar = dtype == LK_F32 ? 2e-6 + 2 * plain_err : 2 * plain_err + 0x1p-9;
             if (!(err <= bar))
-                WRONG("%s %s (%s, %s) result %d: error %.3g, plain evaluation %.3g",
-                      lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype), name, i, err,
-                      plain_err);
+                CHECK_WRONG("%s %s (%s, %s) result %d: error %.3g, plain evaluation %.3g",
+                            lk_op_get(c->op)->name, c->name, lk_dtype_name(dtype), name, i, err,
+                            plain_err);
         }
         lk_free(e);
         lk_free(p);
@@ -355,7 +342,7 @@ static void check_all(const lk_backend *backend, const char *name)
         check_backend(&op_cases[i], backend, name, LK_F32);
         check_backend(&op_cases[i], backend, name, LK_BF16);
     }
-    none_wrong();
+    check_none_wrong();
 }
 
 static void check_levels(int first)
@@ -405,7 +392,7 @@ static void test_cuda_emulated(void **state)
             if (op_cases[i].op == LK_OP_ATTENTION)
                 check_backend(&op_cases[i], lk_backend_emulated(), "higher tiles", LK_BF16);
     }
-    none_wrong();
+    check_none_wrong();
     lk_emu_attend_height(0);
     for (int i = 0; i < check_count(n_op_cases, 0); i++) { /* sanitizers see nothing new in it */
         check_order(&op_cases[i], LK_F32);
@@ -430,8 +417,8 @@ static void check_replay(const op_case *c, const lk_backend *backend, lk_dtype d
                 continue;
             }
             if (x && memcmp(x, first[i], (size_t)n * sizeof *x) != 0)
-                WRONG("%s %s (%s): result %d changes in run %d", lk_op_get(c->op)->name, c->name,
-                      lk_dtype_name(dtype), i, run);
+                CHECK_WRONG("%s %s (%s): result %d changes in run %d", lk_op_get(c->op)->name,
+                            c->name, lk_dtype_name(dtype), i, run);
             lk_free(x);
         }
     }
@@ -460,7 +447,7 @@ static void test_cuda(void **state)
         }
     }
     lk_cuda_use_libraries(1);
-    none_wrong();
+    check_none_wrong();
 }
 
 #ifdef LK_TEST_CUDA
