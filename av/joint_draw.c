@@ -99,6 +99,26 @@ static const lk_joint_clip *draw_clip(const lk_joint_data *d, uint64_t seed, uin
     return &d->clips[d->order[first + lk_rng_below(seed, clips, at, (uint32_t)(end - first))]];
 }
 
+/* One latent, and the run of events that has all of those that go on in it. */
+static lk_joint_clip still_of(const lk_joint_data *d, const lk_joint_clip *c, int at)
+{
+    lk_joint_clip s = *c;
+    const lk_span span = c->video_span[at];
+    int first = 0, end;
+    while (first < c->n_events && c->events[first].span.start < span.start &&
+           c->events[first].span.end <= span.start)
+        first++;
+    end = first;
+    while (end < c->n_events && c->events[end].span.start < span.end)
+        end++;
+    s.n_latents = 1;
+    s.video_span += at;
+    s.video += at * cells_of(d);
+    s.events = c->n_events ? c->events + first : NULL;
+    s.n_events = end - first < d->sizes.events ? end - first : d->sizes.events;
+    return s;
+}
+
 lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, int first,
                              lk_joint_clip *clips)
 {
@@ -110,6 +130,12 @@ lk_status lk_joint_data_fill(void *data, uint64_t seed, int64_t index, int n, in
         const uint64_t at = (uint64_t)index * (uint64_t)n + (uint64_t)b;
         const lk_joint_clip *c = draw_clip(d, seed, at);
         clips[b] = *c;
+        if (first && c->n_latents > 0)
+            clips[b] = still_of(d, c,
+                                lk_vae_get_shape(d->vae).time > 1
+                                    ? 0
+                                    : (int)lk_rng_below(seed, UINT64_C(0x7374696c6c73), at,
+                                                        (uint32_t)c->n_latents));
         if (!first && is_cut(d, c))
             clips[b] =
                 part_of(d, c,

@@ -162,7 +162,7 @@ LK_CHECKED lk_status lk_joint_sample(lk_joint *m, const lk_joint_sizes *sizes,
 
 /* Fill clips [n], as a function of seed, index and n; what they point to stays until the next call.
  * first: nothing but each clip's first latent of the picture will be used, and it has to be one
- * that tokenizers begin a clip with. */
+ * that tokenizers begin a clip with, or one of a single frame. */
 typedef lk_status (*lk_joint_fill)(void *user, uint64_t seed, int64_t index, int n, int first,
                                    lk_joint_clip *clips);
 

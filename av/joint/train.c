@@ -137,10 +137,8 @@ static void cut_clip(stage_kind stage, lk_joint_clip *c)
     c->n_sounds = 0;
     c->audio = NULL;
     c->audio_held = NULL;
-    if (stage == STILLS) {
+    if (stage == STILLS)
         c->n_latents = c->n_latents > 0;
-        c->n_events = 0;
-    }
 }
 
 typedef struct mixing {
@@ -212,7 +210,6 @@ static lk_joint_sizes sizes_of(const lk_joint_train_config *c, stage_kind stage)
     if (stage == STILLS) {
         z.batch = c->image_batch;
         z.latents = z.latents > 0;
-        z.events = z.event_texts = 0;
     }
     return z;
 }
