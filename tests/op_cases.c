@@ -339,6 +339,19 @@ CONV(channels_3d, LK_SHAPE(2, 3, 5, 7, 70), LK_SHAPE(18, 2, 3, 3, 70), .stride =
      .pad_lo = {1, 1, 1}, .pad_hi = {0, 1, 1})
 CONV(channels_3d_dilated, LK_SHAPE(1, 4, 7, 9, 20), LK_SHAPE(33, 2, 3, 2, 20), .stride = {2, 2, 1},
      .dilation = {2, 3, 3}, .pad_lo = {2, 5, 1}, .pad_hi = {0, 2, 3})
+CONV(few_1, LK_SHAPE(2, 150, 1), LK_SHAPE(33, 7, 1), .pad_lo = {6})
+CONV(few_2, LK_SHAPE(1, 131, 2), LK_SHAPE(40, 5, 2), .dilation = {2}, .pad_lo = {4})
+CONV(few_3, LK_SHAPE(1, 3, 5, 70, 3), LK_SHAPE(48, 2, 3, 3, 3), .pad_lo = {1, 1, 1},
+     .pad_hi = {0, 1, 1})
+CONV(few_4, LK_SHAPE(1, 140, 4), LK_SHAPE(64, 8, 4), .stride = {3}, .pad_lo = {2})
+CONV(few_empty, LK_SHAPE(0, 20, 3), LK_SHAPE(32, 3, 3))
+CONV(depthwise_long, LK_SHAPE(1, 150, 41), LK_SHAPE(41, 9, 1), .pad_lo = {8}, .groups = 41)
+CONV(depthwise_stride, LK_SHAPE(2, 177, 20), LK_SHAPE(20, 5, 1), .stride = {2}, .dilation = {2},
+     .pad_lo = {3}, .pad_hi = {1}, .groups = 20)
+CONV(depthwise_few, LK_SHAPE(2, 30, 3), LK_SHAPE(3, 4, 1), .pad_lo = {1}, .groups = 3)
+CONV(depthwise_empty, LK_SHAPE(0, 30, 32), LK_SHAPE(32, 4, 1), .groups = 32)
+CONV(depthwise_3d, LK_SHAPE(1, 3, 5, 21, 16), LK_SHAPE(16, 2, 3, 3, 1), .stride = {1, 2, 1},
+     .pad_lo = {1, 1, 1}, .pad_hi = {0, 1, 1}, .groups = 16)
 
 static lk_var conv_transposed_case(op_case_build *b)
 {
@@ -698,6 +711,16 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "channels_2d", conv_channels_2d},
     {LK_OP_CONV, "channels_3d", conv_channels_3d},
     {LK_OP_CONV, "channels_3d_dilated", conv_channels_3d_dilated},
+    {LK_OP_CONV, "few_1", conv_few_1},
+    {LK_OP_CONV, "few_2", conv_few_2},
+    {LK_OP_CONV, "few_3", conv_few_3},
+    {LK_OP_CONV, "few_4", conv_few_4},
+    {LK_OP_CONV, "few_empty", conv_few_empty},
+    {LK_OP_CONV, "depthwise_long", conv_depthwise_long},
+    {LK_OP_CONV, "depthwise_stride", conv_depthwise_stride},
+    {LK_OP_CONV, "depthwise_few", conv_depthwise_few},
+    {LK_OP_CONV, "depthwise_empty", conv_depthwise_empty},
+    {LK_OP_CONV, "depthwise_3d", conv_depthwise_3d},
     {LK_OP_CONV_DX, "", conv_transposed_case},
     {LK_OP_CONV_DX, "sized", conv_transposed_sized},
     {LK_OP_ATTENTION, "full", attend_full},

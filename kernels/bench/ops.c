@@ -267,6 +267,12 @@ static lk_status bench(const lk_backend *backend, const bench_case *b, const cha
     lk_graph *g = NULL;
     lk_var y, wanted[8], grads[8];
     int n_wanted = 0;
+    char op[32] = "";
+    const char *colon = only ? strchr(only, ':') : NULL;
+    if (colon && !strstr(b->name, colon + 1))
+        return LK_OK;
+    if (only)
+        snprintf(op, sizeof op, "%.*s", (int)(colon ? colon - only : 31), only);
     LK_TRY(lk_graph_new(&g, &(lk_graph_config){.backend = backend, .train = 1}));
     y = b->build(g, t);
     for (size_t i = 0; i < g->n_values && n_wanted < 8; i++)
@@ -282,7 +288,7 @@ static lk_status bench(const lk_backend *backend, const bench_case *b, const cha
         const lk_op_def *def = lk_op_get(c->node->op);
         lk_bench_row r = {.op = def->name, .shape = b->name, .dtype = t};
         double work;
-        if (def->is_alias || (only && !strstr(def->name, only)) || bytes_of(c) < 1e6)
+        if (def->is_alias || !strstr(def->name, op) || bytes_of(c) < 1e6)
             continue;
         LK_TRY(lk_bench_time_call(g, c, &r.seconds));
         work = def->flops ? def->flops(c) : 0;
