@@ -26,7 +26,7 @@ void LK_VEC(lk_vec_direct)(const lk_call *c);
  * row share 32 or 16 registers. */
 #define DEPTHWISE 8
 #if LK_LANES == 16
-#define RESULTS(n_in) ((n_in) == 4 ? 4 : 8)
+#define RESULTS(n_in) ((n_in) == 1 ? 16 : (n_in) == 4 ? 4 : 8)
 #define TAPS(n_in)    ((n_in) == 3 ? 1 : 8 / (n_in))
 #else
 #define RESULTS(n_in) ((n_in) == 1 ? 8 : (n_in) == 4 ? 2 : 4)
@@ -113,7 +113,7 @@ LK_INLINE void slide(const int n, const int n_in, const int n_taps, const lk_row
     LK_UNROLL(8)
     for (int i = 0; i < n_taps * n_in; i++)
         f[i] = *(const lk_lanes_in *)(w + i / n_in * w_tap + i % n_in * LK_LANES);
-    LK_UNROLL(16)
+    LK_UNROLL(24)
     for (int r = 0; r < n + n_taps - 1; r++) {
         const lk_vf x = lk_slide_row(rows, row + r * pitch);
         LK_UNROLL(8)
@@ -286,7 +286,7 @@ LK_INLINE void depthwise_dw_tile(const direct *q, const lk_slide_run *r, const l
         lk_vf number[DEPTHWISE];
         lk_slide_ask(tile, v, d->n_vecs);
         lk_slide_ask(dy, v, d->n_vecs);
-        LK_UNROLL(16)
+        LK_UNROLL(24)
         for (int i = 0; i < DEPTHWISE; i++)
             number[i] =
                 i < n ? lk_slide_row(rows, dy->group[0] + i * dy->pitch + offset) : (lk_vf){0};
