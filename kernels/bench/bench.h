@@ -29,7 +29,7 @@ typedef struct lk_bench_row {
 } lk_bench_row;
 
 /* On a backend (NULL: the CPU's), every case whose operation's name contains `only` (NULL: all),
- * one callback each. */
+ * one callback each; `only` also takes "NAME:PART", the cases with PART in their shape. */
 LK_CHECKED lk_status lk_bench_ops(const lk_backend *backend, const char *only,
                                   const lk_bench_peaks *peaks,
                                   void (*row)(void *user, const lk_bench_row *r), void *user);
