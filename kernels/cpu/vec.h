@@ -3,7 +3,9 @@
  *
  * Errors of the functions against the exact value, over the stated range, in units in the last
  * place of f32: exp 1.5, log 1.5 (positive normal numbers), tanh 2.5, normal tail absolute 2e-7 and
- * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.
+ * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.  Absolute: sin^2 6e-8, sin 2x 2.4e-7 (|x| <
+ * 1e4).  The brief ones are for results that are rounded to bf16: relative 1.1e-4, the normal tail
+ * 3e-4, down to 2^-126.
  */
 #ifndef LK_CPU_VEC_H
 #define LK_CPU_VEC_H
@@ -87,6 +89,12 @@ static inline void lk_run_end(const lk_tensor *t, int64_t at, int64_t n, const f
         lk_store(t->dtype, t->data, at, n, run);
 }
 
+/* How many rows of n_ch channels a run holds side by side, each number in a lane of its own. */
+static inline int64_t lk_abreast(int64_t n_ch)
+{
+    return n_ch > 0 && n_ch < LK_VEC_RUN ? LK_VEC_RUN / n_ch : 1;
+}
+
 /* Sums of a run, in as many lanes as a vector has. */
 static inline float lk_run_sum(const float *x, int64_t n)
 {
@@ -163,9 +171,27 @@ static inline float lk_logf(float x)
     return x == __builtin_inff() || x != x ? x : y;
 }
 
+/* 2^x, not below 2^-126, for x <= 0. */
+static inline float lk_brief_exp2(float x)
+{
+    const float magic = 12582912.0f, y = -126.0f > x ? -126.0f : x, t = y + magic;
+    const float r = y - (t - magic);
+    float p = 5.51716685e-2f;
+    p = p * r + 2.426111251e-1f;
+    p = p * r + 6.932609677e-1f;
+    p = p * r + 9.999280572e-1f;
+    return lk_bits_float(
+        (int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)lk_float_bits(t) << 23)));
+}
+
 static inline float lk_sigmoidf(float x)
 {
     return 1.0f / (1.0f + lk_expf(-x));
+}
+static inline float lk_brief_sigmoid(float x)
+{
+    const float e = lk_brief_exp2(-1.44269504f * __builtin_fabsf(x));
+    return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
 /* Odd polynomial near zero, where the quotient would cancel. */
@@ -196,6 +222,38 @@ static inline float lk_normal_tail(float x, float *bell)
     p = p * t + 1.359387896e-1f;
     *bell = lk_expf(-0.5f * x * x);
     return p * t * *bell;
+}
+static inline float lk_brief_normal_tail(float x, float *bell)
+{
+    const float t = 1.0f / (1.0f + 0.3f * __builtin_fabsf(x));
+    float p = 2.0884504e-1f;
+    p = p * t + 3.558725864e-2f;
+    p = p * t + 1.374784261e-1f;
+    p = p * t + 1.182043478e-1f;
+    *bell = lk_brief_exp2(-0.72134752f * x * x);
+    return p * t * *bell;
+}
+
+/* sin^2 x and sin 2x: both repeat after pi, so x - n pi is enough. */
+static inline float lk_sin_squared(float x, float *sin_double)
+{
+    const float magic = 12582912.0f, n = (x * 0.318309886f + magic) - magic;
+    const float r = ((x - n * 3.140625f) - n * 9.67502593994e-4f) - n * 1.509957990978e-7f;
+    const float z = r * r;
+    float p = -3.540782245e-6f, q = 1.1018471468e-6f;
+    p = p * z + 1.387164084e-4f;
+    p = p * z - 3.170765005e-3f;
+    p = p * z + 4.444129393e-2f;
+    p = p * z - 3.333321512e-1f;
+    p = p * z + 9.999998212e-1f;
+    q = q * z - 5.053771019e-5f;
+    q = q * z + 1.40950596e-3f;
+    q = q * z - 2.5395395234e-2f;
+    q = q * z + 2.666659355e-1f;
+    q = q * z - 1.333333135f;
+    q = q * z + 2.0f;
+    *sin_double = q * r;
+    return p * z;
 }
 
 #endif /* LK_CPU_VEC_H */

@@ -120,22 +120,47 @@ const lk_cpu_kernel LK_VEC(lk_cpu_div) = {.phase = {{binary_units, binary_range}
 
 #define GELU_TANH_ARG(x) (0.7978845608f * ((x) + 0.044715f * (x) * (x) * (x)))
 
-static inline float gelu(float x)
+/* brief: the result is rounded to bf16. */
+static inline float sigmoid(int brief, float x)
+{
+    return brief ? lk_brief_sigmoid(x) : lk_sigmoidf(x);
+}
+
+static inline float normal_tail(int brief, float x, float *bell)
+{
+    return brief ? lk_brief_normal_tail(x, bell) : lk_normal_tail(x, bell);
+}
+
+static inline float gelu(int brief, float x)
 {
     float bell;
-    const float tail = lk_normal_tail(x, &bell);
+    const float tail = normal_tail(brief, x, &bell);
     return x * (x > 0 ? 1.0f - tail : tail);
 }
 
+#define LOOP(expr)                                                                                 \
+    for (int64_t i = 0; i < n; i++) {                                                              \
+        const float x = px[i];                                                                     \
+        y[i] = expr;                                                                               \
+    }
 #define EACH(kind, expr)                                                                           \
     case LK_##kind:                                                                                \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            const float x = px[i];                                                                 \
-            y[i] = expr;                                                                           \
+        LOOP(expr)                                                                                 \
+        return;
+/* expr where the result is rounded to bf16 (brief) and where not. */
+#define EACH_BRIEFLY(kind, expr)                                                                   \
+    case LK_##kind:                                                                                \
+        if (to_bf16) {                                                                             \
+            enum { brief = 1 };                                                                    \
+            LOOP(expr)                                                                             \
+        } else {                                                                                   \
+            enum { brief = 0 };                                                                    \
+            LOOP(expr)                                                                             \
         }                                                                                          \
         return;
 
-static void unary_run(lk_unary_kind kind, float a, float b, int64_t n, const float *px, float *y)
+static void unary_run(lk_unary_kind kind, int to_bf16, float a, float b, int64_t n, const float *px,
+                      float *y)
 {
     switch (kind) {
         EACH(AFFINE, a * x + b)
@@ -149,45 +174,43 @@ static void unary_run(lk_unary_kind kind, float a, float b, int64_t n, const flo
         EACH(SIN, lk_sinf(x))
         EACH(COS, lk_cosf(x))
         EACH(TANH, lk_tanhf(x))
-        EACH(SIGMOID, lk_sigmoidf(x))
+        EACH_BRIEFLY(SIGMOID, sigmoid(brief, x))
         EACH(SOFTPLUS, (x > 0 ? x : 0) + lk_logf(1.0f + lk_expf(-__builtin_fabsf(x))))
         EACH(RELU, x > 0 ? x : 0)
         EACH(LEAKY_RELU, x > 0 ? x : a * x)
-        EACH(GELU, gelu(x))
-        EACH(GELU_TANH, x * lk_sigmoidf(2.0f * GELU_TANH_ARG(x)))
-        EACH(SILU, x * lk_sigmoidf(x))
+        EACH_BRIEFLY(GELU, gelu(brief, x))
+        EACH_BRIEFLY(GELU_TANH, x * sigmoid(brief, 2.0f * GELU_TANH_ARG(x)))
+        EACH_BRIEFLY(SILU, x * sigmoid(brief, x))
         EACH(CLAMP, x < a ? a : x > b ? b : x)
         EACH(HUBER, __builtin_fabsf(x) <= a ? 0.5f * x * x : a * (__builtin_fabsf(x) - 0.5f * a))
     case LK_N_UNARY_KINDS:
         break;
     }
 }
-#undef EACH
+#undef LOOP
 
-#define EACH(kind, expr)                                                                           \
-    case LK_##kind:                                                                                \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            const float x = px[i];                                                                 \
-            dx[i] = dy[i] * (expr);                                                                \
-        }                                                                                          \
-        return;
+#define LOOP(expr)                                                                                 \
+    for (int64_t i = 0; i < n; i++) {                                                              \
+        const float x = px[i];                                                                     \
+        dx[i] = dy[i] * (expr);                                                                    \
+    }
 
-static inline float gelu_slope(float x)
+static inline float gelu_slope(int brief, float x)
 {
     float bell;
-    const float tail = lk_normal_tail(x, &bell);
+    const float tail = normal_tail(brief, x, &bell);
     return (x > 0 ? 1.0f - tail : tail) + x * 0.3989422804f * bell;
 }
 
-static inline float gelu_tanh_slope(float x)
+static inline float gelu_tanh_slope(int brief, float x)
 {
-    const float s = lk_sigmoidf(2.0f * GELU_TANH_ARG(x));
+    const float s = sigmoid(brief, 2.0f * GELU_TANH_ARG(x));
     return s + x * 2.0f * s * (1.0f - s) * 0.7978845608f * (1.0f + 0.134145f * x * x);
 }
 
-static inline float silu_slope(float x)
+static inline float silu_slope(int brief, float x)
 {
-    const float s = lk_sigmoidf(x);
+    const float s = sigmoid(brief, x);
     return s * (1.0f + x * (1.0f - s));
 }
 
@@ -197,14 +220,14 @@ static inline float tanh_slope(float x)
     return 1.0f - t * t;
 }
 
-static inline float sigmoid_slope(float x)
+static inline float sigmoid_slope(int brief, float x)
 {
-    const float s = lk_sigmoidf(x);
+    const float s = sigmoid(brief, x);
     return s * (1.0f - s);
 }
 
-static void unary_grad_run(lk_unary_kind kind, float a, float b, int64_t n, const float *px,
-                           const float *dy, float *dx)
+static void unary_grad_run(lk_unary_kind kind, int to_bf16, float a, float b, int64_t n,
+                           const float *px, const float *dy, float *dx)
 {
     switch (kind) {
         EACH(AFFINE, a + 0 * x)
@@ -218,31 +241,34 @@ static void unary_grad_run(lk_unary_kind kind, float a, float b, int64_t n, cons
         EACH(SIN, lk_cosf(x))
         EACH(COS, -lk_sinf(x))
         EACH(TANH, tanh_slope(x))
-        EACH(SIGMOID, sigmoid_slope(x))
-        EACH(SOFTPLUS, lk_sigmoidf(x))
+        EACH_BRIEFLY(SIGMOID, sigmoid_slope(brief, x))
+        EACH_BRIEFLY(SOFTPLUS, sigmoid(brief, x))
         EACH(RELU, x > 0 ? 1.0f : 0.0f)
         EACH(LEAKY_RELU, x > 0 ? 1.0f : a)
-        EACH(GELU, gelu_slope(x))
-        EACH(GELU_TANH, gelu_tanh_slope(x))
-        EACH(SILU, silu_slope(x))
+        EACH_BRIEFLY(GELU, gelu_slope(brief, x))
+        EACH_BRIEFLY(GELU_TANH, gelu_tanh_slope(brief, x))
+        EACH_BRIEFLY(SILU, silu_slope(brief, x))
         EACH(CLAMP, x < a || x > b ? 0.0f : 1.0f)
         EACH(HUBER, x < -a ? -a : x > a ? a : x)
     case LK_N_UNARY_KINDS:
         break;
     }
 }
+#undef LOOP
 #undef EACH
+#undef EACH_BRIEFLY
 
 static void unary_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t total = lk_tensor_count(&c->in[0]);
     const float a = (float)c->node->attr.unary.a, b = (float)c->node->attr.unary.b;
+    const int to_bf16 = c->out[0].dtype == LK_BF16;
     float buf_x[RUN], buf_y[RUN];
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);
         float *y = lk_run_out(&c->out[0], at, buf_y);
-        unary_run(c->node->attr.unary.kind, a, b, n, x, y);
+        unary_run(c->node->attr.unary.kind, to_bf16, a, b, n, x, y);
         lk_run_end(&c->out[0], at, n, y);
     }
 }
@@ -251,13 +277,14 @@ static void unary_grad_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t total = lk_tensor_count(&c->in[0]);
     const float a = (float)c->node->attr.unary.a, b = (float)c->node->attr.unary.b;
+    const int to_bf16 = c->out[0].dtype == LK_BF16;
     float buf_x[RUN], buf_d[RUN], buf_y[RUN];
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);
         const float *dy = lk_run_in(&c->in[1], at, n, buf_d);
         float *dx = lk_run_out(&c->out[0], at, buf_y);
-        unary_grad_run(c->node->attr.unary.kind, a, b, n, x, dy, dx);
+        unary_grad_run(c->node->attr.unary.kind, to_bf16, a, b, n, x, dy, dx);
         lk_run_end(&c->out[0], at, n, dx);
     }
 }
@@ -267,22 +294,66 @@ const lk_cpu_kernel LK_VEC(lk_cpu_unary_grad) = {.phase = {{run_units, unary_gra
 
 /* ---- snake ---- */
 
+/* alpha of the channels from `ch` on, and its inverse, repeated for the rows side by side. */
+typedef struct slopes {
+    int64_t n_ch, ch, m, wide; /* channels: all, the first here, how many here; rows */
+    float alpha[RUN], inverse[RUN];
+} slopes;
+
+static void slopes_at(slopes *k, const lk_call *c, int64_t ch)
+{
+    const float *alpha = c->in[1].data;
+    k->n_ch = lk_last(&c->in[0].shape);
+    k->ch = ch;
+    k->m = k->n_ch - ch < RUN ? k->n_ch - ch : RUN;
+    k->wide = lk_abreast(k->n_ch);
+    for (int64_t r = 0; r < k->wide; r++)
+        memcpy(k->alpha + r * k->m, alpha + ch, (size_t)k->m * sizeof *alpha);
+    for (int64_t i = 0; i < k->wide * k->m; i++)
+        k->inverse[i] = 1.0f / k->alpha[i];
+}
+
+/* Elements from the run of rows [row, end) on: how many. */
+static int64_t slopes_run(const slopes *k, int64_t row, int64_t end)
+{
+    return (end - row < k->wide ? end - row : k->wide) * k->m;
+}
+
+static int64_t snake_rows(const lk_call *c)
+{
+    return 64 * lk_abreast(lk_last(&c->in[0].shape));
+}
+
+static int64_t snake_units(const lk_call *c)
+{
+    return (lk_rows(&c->in[0].shape) + snake_rows(c) - 1) / snake_rows(c);
+}
+
+static void snake_rows_of(const lk_call *c, const slopes *k, int64_t row, int64_t end)
+{
+    float buf_x[RUN], buf_y[RUN];
+    for (; row < end; row += k->wide) {
+        const int64_t at = row * k->n_ch + k->ch, n = slopes_run(k, row, end);
+        const float *x = lk_run_in(&c->in[0], at, n, buf_x);
+        float *y = lk_run_out(&c->out[0], at, buf_y), unused;
+#pragma omp simd private(unused)
+        for (int64_t i = 0; i < n; i++)
+            y[i] = x[i] + k->inverse[i] * lk_sin_squared(k->alpha[i] * x[i], &unused);
+        lk_run_end(&c->out[0], at, n, y);
+    }
+}
+
 static void snake_range(const lk_call *c, int64_t first, int64_t end)
 {
-    const int64_t n_ch = lk_last(&c->in[0].shape);
-    const float *alpha = c->in[1].data;
-    float buf_x[RUN], buf_y[RUN];
-    for (int64_t row = first; row < end; row++)
-        for (int64_t at = 0; at < n_ch; at += RUN) {
-            const int64_t n = n_ch - at < RUN ? n_ch - at : RUN;
-            const float *x = lk_run_in(&c->in[0], row * n_ch + at, n, buf_x);
-            float *y = lk_run_out(&c->out[0], row * n_ch + at, buf_y);
-            for (int64_t i = 0; i < n; i++) {
-                const float a = alpha[at + i], s = lk_sinf(a * x[i]);
-                y[i] = x[i] + s * s / a;
-            }
-            lk_run_end(&c->out[0], row * n_ch + at, n, y);
+    const int64_t n_ch = lk_last(&c->in[0].shape), n_rows = lk_rows(&c->in[0].shape);
+    slopes k;
+    for (int64_t u = first; u < end; u++) {
+        const int64_t from = u * snake_rows(c), to = from + snake_rows(c);
+        for (int64_t ch = 0; ch < n_ch; ch += RUN) {
+            slopes_at(&k, c, ch);
+            snake_rows_of(c, &k, from, to < n_rows ? to : n_rows);
         }
+    }
 }
 
 static int64_t row_units(const lk_call *c)
@@ -290,7 +361,7 @@ static int64_t row_units(const lk_call *c)
     return lk_rows(&c->in[0].shape);
 }
 
-const lk_cpu_kernel LK_VEC(lk_cpu_snake) = {.phase = {{row_units, snake_range}}};
+const lk_cpu_kernel LK_VEC(lk_cpu_snake) = {.phase = {{snake_units, snake_range}}};
 
 /* dalpha is summed over SPLIT fixed parts of the rows, and the parts in order. */
 #define SPLIT 64
@@ -307,35 +378,46 @@ static int64_t split_units(const lk_call *c)
     return SPLIT;
 }
 
-static void snake_grad_row(const lk_call *c, int64_t row, float *sum)
+/* dx, and what it adds to alpha dalpha in each lane. */
+static void snake_grad_run(const slopes *k, int64_t n, const float *restrict x,
+                           const float *restrict dy, float *restrict dx, float *restrict sum)
 {
-    const int64_t n_ch = lk_last(&c->in[0].shape);
-    const float *alpha = c->in[1].data;
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
-    for (int64_t at = 0; at < n_ch; at += RUN) {
-        const int64_t n = n_ch - at < RUN ? n_ch - at : RUN;
-        const float *x = lk_run_in(&c->in[0], row * n_ch + at, n, buf_x);
-        const float *dy = lk_run_in(&c->in[2], row * n_ch + at, n, buf_d);
-        float *dx = c->out[0].data ? lk_run_out(&c->out[0], row * n_ch + at, buf_y) : buf_y;
-        for (int64_t i = 0; i < n; i++) {
-            const float a = alpha[at + i], s = lk_sinf(a * x[i]), d = dy[i];
-            const float s2 = 2.0f * s * lk_cosf(a * x[i]);
-            sum[at + i] += d * (x[i] * s2 - s * s / a) / a;
-            dx[i] = d * (1.0f + s2);
-        }
-        if (c->out[0].data)
-            lk_run_end(&c->out[0], row * n_ch + at, n, dx);
+    for (int64_t i = 0; i < n; i++) {
+        float twice;
+        const float square = lk_sin_squared(k->alpha[i] * x[i], &twice);
+        sum[i] += dy[i] * (x[i] * twice - square * k->inverse[i]);
+        dx[i] = dy[i] + dy[i] * twice;
     }
+}
+
+static void snake_grad_rows(const lk_call *c, const slopes *k, int64_t row, int64_t end, float *sum)
+{
+    float buf_x[RUN], buf_d[RUN], buf_y[RUN], lane[RUN] = {0};
+    for (; row < end; row += k->wide) {
+        const int64_t at = row * k->n_ch + k->ch, n = slopes_run(k, row, end);
+        const float *x = lk_run_in(&c->in[0], at, n, buf_x);
+        const float *dy = lk_run_in(&c->in[2], at, n, buf_d);
+        float *dx = c->out[0].data ? lk_run_out(&c->out[0], at, buf_y) : buf_y;
+        snake_grad_run(k, n, x, dy, dx, lane);
+        if (c->out[0].data)
+            lk_run_end(&c->out[0], at, n, dx);
+    }
+    for (int64_t i = 0; i < k->m; i++)
+        sum[i] = 0;
+    for (int64_t r = 0; r < k->wide; r++)
+        for (int64_t i = 0; i < k->m; i++)
+            sum[i] += lane[r * k->m + i] * k->inverse[i];
 }
 
 static void snake_grad_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t n_ch = lk_last(&c->in[0].shape), n_rows = lk_rows(&c->in[0].shape);
-    for (int64_t u = first; u < end; u++) {
-        float *sum = (float *)c->work + u * n_ch;
-        memset(sum, 0, (size_t)n_ch * sizeof *sum);
-        for (int64_t row = n_rows * u / SPLIT; row < n_rows * (u + 1) / SPLIT; row++)
-            snake_grad_row(c, row, sum);
+    slopes k;
+    for (int64_t ch = 0; ch < n_ch; ch += RUN) {
+        slopes_at(&k, c, ch);
+        for (int64_t u = first; u < end; u++)
+            snake_grad_rows(c, &k, n_rows * u / SPLIT, n_rows * (u + 1) / SPLIT,
+                            (float *)c->work + u * n_ch + ch);
     }
 }
 
@@ -439,7 +521,7 @@ static void in_place_range(void *context, int64_t first, int64_t end)
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         lk_load(p->y->dtype, p->y->data, at, n, buf_x);
-        unary_run(p->kind, p->a, 0, n, buf_x, buf_y);
+        unary_run(p->kind, p->y->dtype == LK_BF16, p->a, 0, n, buf_x, buf_y);
         lk_store(p->y->dtype, p->y->data, at, n, buf_y);
     }
 }

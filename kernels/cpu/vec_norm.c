@@ -169,12 +169,6 @@ static float *coefficients_at(const lk_call *c, int64_t sample)
     return part_at(c, s.sections, 0) + sample * COEFFICIENTS * lk_last(&c->in[0].shape);
 }
 
-/* How many rows of n_ch channels a run holds side by side, each number in a lane of its own. */
-static int64_t abreast(int64_t n_ch)
-{
-    return n_ch > 0 && n_ch < RUN ? RUN / n_ch : 1;
-}
-
 /* Mean and squares about it of each of n lanes over n_rows rows of them, from element `first` on,
  * by blocks that stay in cache. */
 static void lane_statistics(const lk_call *c, int64_t n, int64_t first, int64_t n_rows, float *mean,
@@ -220,7 +214,7 @@ static void lane_statistics(const lk_call *c, int64_t n, int64_t first, int64_t 
 static void channel_statistics(const lk_call *c, int64_t n_ch, int64_t row, int64_t n_rows,
                                float *mean, float *square)
 {
-    const int64_t wide = abreast(n_ch), tall = n_rows / wide, left = n_rows % wide;
+    const int64_t wide = lk_abreast(n_ch), tall = n_rows / wide, left = n_rows % wide;
     float lane_mean[RUN], lane_square[RUN], x[RUN];
     if (wide == 1) {
         lane_statistics(c, n_ch, row * n_ch, n_rows, mean, square);
@@ -275,7 +269,7 @@ static int64_t second_units(const lk_call *c)
 
 static int64_t third_rows(const lk_norm_sizes *z)
 {
-    return THIRD_RUNS * abreast(z->channels);
+    return THIRD_RUNS * lk_abreast(z->channels);
 }
 
 static int64_t third_blocks(const lk_norm_sizes *z)
@@ -295,7 +289,7 @@ typedef void third_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICI
 static void each_run(const lk_call *c, int64_t u, third_run *run)
 {
     const lk_norm_sizes z = lk_norm_sizes_of(c);
-    const int64_t n = z.channels, wide = abreast(n), sample = u / third_blocks(&z);
+    const int64_t n = z.channels, wide = lk_abreast(n), sample = u / third_blocks(&z);
     const int64_t from = u % third_blocks(&z) * third_rows(&z), end = from + third_rows(&z);
     const int64_t to = end < z.rows ? end : z.rows;
     const float *of = coefficients_at(c, sample);
@@ -415,7 +409,7 @@ static void sums_run(int64_t n, const float *restrict x, const float *restrict d
 static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sample, int64_t row,
                          int64_t n_rows, float *dyz, float *dy_sum)
 {
-    const int64_t n = z->channels, width = n / z->groups, wide = abreast(n);
+    const int64_t n = z->channels, width = n / z->groups, wide = lk_abreast(n);
     const float *mean = (const float *)c->in[3].data + sample * z->groups;
     const float *r = (const float *)c->in[4].data + sample * z->groups;
     float buf_x[RUN], buf_d[RUN], mean_of[RUN], r_of[RUN], dyz_of[RUN], dy_of[RUN];
