@@ -3,9 +3,9 @@
  *
  * Errors of the functions against the exact value, over the stated range, in units in the last
  * place of f32: exp 1.5, log 1.5 (positive normal numbers), tanh 2.5, normal tail absolute 2e-7 and
- * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.  Absolute: sin^2 6e-8, sin 2x 2.4e-7 (|x| <
- * 1e4).  The brief ones are for results that are rounded to bf16: relative 1.1e-4, the normal tail
- * 3e-4, down to 2^-126.
+ * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.  Absolute: sin^2 3.2e-7, sin 2x 6.6e-7 (|x|
+ * < 1e4).  The brief ones are for results that are rounded to bf16: relative 8e-5, the normal tail
+ * 3.1e-4, down to 2^-126.
  */
 #ifndef LK_CPU_VEC_H
 #define LK_CPU_VEC_H
