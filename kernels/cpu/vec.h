@@ -28,6 +28,7 @@
 
 /* Loops over this many elements at a time keep their f32 copies in the first-level cache. */
 #define LK_VEC_RUN 512
+typedef float lk_run[LK_VEC_RUN] __attribute__((aligned(64)));
 
 /* n numbers of a float type to f32 and back. */
 static inline void lk_load(lk_dtype dtype, const void *data, int64_t at, int64_t n, float *x)
@@ -79,6 +80,12 @@ static inline const float *lk_run_in(const lk_tensor *t, int64_t at, int64_t n, 
     lk_load(t->dtype, t->data, at, n, buffer);
     return buffer;
 }
+/* A run of a row of n_row: what a first pass left in the buffer if that was the whole row. */
+static inline const float *lk_run_again(const lk_tensor *t, int64_t at, int64_t n, int64_t n_row,
+                                        float *buffer)
+{
+    return t->dtype != LK_F32 && n == n_row ? buffer : lk_run_in(t, at, n, buffer);
+}
 static inline float *lk_run_out(const lk_tensor *t, int64_t at, float *buffer)
 {
     return t->dtype == LK_F32 ? (float *)t->data + at : buffer;
@@ -95,22 +102,70 @@ static inline int64_t lk_abreast(int64_t n_ch)
     return n_ch > 0 && n_ch < LK_VEC_RUN ? LK_VEC_RUN / n_ch : 1;
 }
 
-/* Sums of a run, in as many lanes as a vector has. */
+/* The sum of a term in i < n, in as many lanes as keep additions from waiting for each other. */
+#define LK_LANES_ABREAST 64
+#define LK_RETURN_SUM(n, term)                                                                     \
+    do {                                                                                           \
+        float lane[LK_LANES_ABREAST] = {0}, sum = 0;                                               \
+        int64_t done = 0;                                                                          \
+        for (; done + LK_LANES_ABREAST <= (n); done += LK_LANES_ABREAST)                           \
+            _Pragma("omp simd") for (int64_t l = 0; l < LK_LANES_ABREAST; l++)                     \
+            {                                                                                      \
+                const int64_t i = done + l;                                                        \
+                lane[l] += (term);                                                                 \
+            }                                                                                      \
+        for (int64_t i = done; i < (n); i++)                                                       \
+            lane[i - done] += (term);                                                              \
+        _Pragma("omp simd reduction(+ : sum)") for (int l = 0; l < LK_LANES_ABREAST; l++) sum +=   \
+            lane[l];                                                                               \
+        return sum;                                                                                \
+    } while (0)
+
 static inline float lk_run_sum(const float *x, int64_t n)
 {
-    float s = 0;
-#pragma omp simd reduction(+ : s)
-    for (int64_t i = 0; i < n; i++)
-        s += x[i];
-    return s;
+    LK_RETURN_SUM(n, x[i]);
 }
 static inline float lk_run_dot(const float *x, const float *y, int64_t n)
 {
-    float s = 0;
-#pragma omp simd reduction(+ : s)
-    for (int64_t i = 0; i < n; i++)
-        s += x[i] * y[i];
-    return s;
+    LK_RETURN_SUM(n, x[i] * y[i]);
+}
+static inline float lk_run_squares_about(const float *x, float m, int64_t n)
+{
+    LK_RETURN_SUM(n, (x[i] - m) * (x[i] - m));
+}
+
+/* The greatest number of a run, and `most` of those before it. */
+static inline float lk_run_most(const float *x, int64_t n, float most)
+{
+    float lane[LK_LANES_ABREAST];
+    int64_t done = 0;
+    for (int l = 0; l < LK_LANES_ABREAST; l++)
+        lane[l] = most;
+    for (; done + LK_LANES_ABREAST <= n; done += LK_LANES_ABREAST)
+#pragma omp simd
+        for (int64_t l = 0; l < LK_LANES_ABREAST; l++)
+            lane[l] = x[done + l] > lane[l] ? x[done + l] : lane[l];
+    for (int64_t i = done; i < n; i++)
+        lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+#pragma omp simd reduction(max : most)
+    for (int l = 0; l < LK_LANES_ABREAST; l++)
+        most = lane[l] > most ? lane[l] : most;
+    return most;
+}
+
+/* sum[i] = the sum of n_parts runs of n numbers, in order and in double; sum may be the first. */
+static inline void lk_sum_parts(float *sum, const float *parts, int64_t n_parts, int64_t n)
+{
+    double s[LK_VEC_RUN];
+    for (int64_t at = 0; at < n; at += LK_VEC_RUN) {
+        const int64_t k = n - at < LK_VEC_RUN ? n - at : LK_VEC_RUN;
+        memset(s, 0, (size_t)k * sizeof *s);
+        for (int64_t p = 0; p < n_parts; p++)
+            for (int64_t i = 0; i < k; i++)
+                s[i] += (double)parts[p * n + at + i];
+        for (int64_t i = 0; i < k; i++)
+            sum[at + i] = (float)s[i];
+    }
 }
 
 static inline float lk_bits_float(int32_t i)
@@ -171,17 +226,29 @@ static inline float lk_logf(float x)
     return x == __builtin_inff() || x != x ? x : y;
 }
 
-/* 2^x, not below 2^-126, for x <= 0. */
+/* 2^x for x <= 0; 0 below 2^-126. */
 static inline float lk_brief_exp2(float x)
 {
-    const float magic = 12582912.0f, y = -126.0f > x ? -126.0f : x, t = y + magic;
-    const float r = y - (t - magic);
+    const float magic = 12582912.0f, t = x + magic, r = x - (t - magic);
     float p = 5.51716685e-2f;
     p = p * r + 2.426111251e-1f;
     p = p * r + 6.932609677e-1f;
     p = p * r + 9.999280572e-1f;
-    return lk_bits_float(
-        (int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)lk_float_bits(t) << 23)));
+    p = lk_bits_float((int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)lk_float_bits(t) << 23)));
+    return x < -126.0f ? 0.0f : p;
+}
+
+static inline float lk_brief_exp(float x)
+{
+    return lk_brief_exp2(x * 1.44269504f);
+}
+
+/* The sum of e^(x - most) over a run; `brief` if that comes from bf16 and goes there. */
+static inline float lk_run_sum_exp(const float *x, float most, int64_t n, int brief)
+{
+    if (brief)
+        LK_RETURN_SUM(n, lk_brief_exp(x[i] - most));
+    LK_RETURN_SUM(n, lk_expf(x[i] - most));
 }
 
 static inline float lk_sigmoidf(float x)
@@ -190,7 +257,7 @@ static inline float lk_sigmoidf(float x)
 }
 static inline float lk_brief_sigmoid(float x)
 {
-    const float e = lk_brief_exp2(-1.44269504f * __builtin_fabsf(x));
+    const float e = lk_brief_exp(-__builtin_fabsf(x));
     return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 

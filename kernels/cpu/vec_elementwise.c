@@ -91,7 +91,7 @@ static void binary_run(lk_op op, const rows *r, int64_t n, const float *pa, cons
 static void binary_range(const lk_call *c, int64_t first, int64_t end)
 {
     const rows r = rows_of(c);
-    float buf_a[RUN], buf_b[RUN], buf_y[RUN];
+    lk_run buf_a, buf_b, buf_y;
     for (int64_t u = first; u < end; u++) {
         const int64_t row = u / r.runs, at = u % r.runs * RUN;
         const int64_t n = r.n - at < RUN ? r.n - at : RUN;
@@ -263,7 +263,7 @@ static void unary_range(const lk_call *c, int64_t first, int64_t end)
     const int64_t total = lk_tensor_count(&c->in[0]);
     const float a = (float)c->node->attr.unary.a, b = (float)c->node->attr.unary.b;
     const int to_bf16 = c->out[0].dtype == LK_BF16;
-    float buf_x[RUN], buf_y[RUN];
+    lk_run buf_x, buf_y;
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);
@@ -278,7 +278,7 @@ static void unary_grad_range(const lk_call *c, int64_t first, int64_t end)
     const int64_t total = lk_tensor_count(&c->in[0]);
     const float a = (float)c->node->attr.unary.a, b = (float)c->node->attr.unary.b;
     const int to_bf16 = c->out[0].dtype == LK_BF16;
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
+    lk_run buf_x, buf_d, buf_y;
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);
@@ -297,7 +297,7 @@ const lk_cpu_kernel LK_VEC(lk_cpu_unary_grad) = {.phase = {{run_units, unary_gra
 /* alpha of the channels from `ch` on, and its inverse, repeated for the rows side by side. */
 typedef struct slopes {
     int64_t n_ch, ch, m, wide; /* channels: all, the first here, how many here; rows */
-    float alpha[RUN], inverse[RUN];
+    lk_run alpha, inverse;
 } slopes;
 
 static void slopes_at(slopes *k, const lk_call *c, int64_t ch)
@@ -331,7 +331,7 @@ static int64_t snake_units(const lk_call *c)
 
 static void snake_rows_of(const lk_call *c, const slopes *k, int64_t row, int64_t end)
 {
-    float buf_x[RUN], buf_y[RUN];
+    lk_run buf_x, buf_y;
     for (; row < end; row += k->wide) {
         const int64_t at = row * k->n_ch + k->ch, n = slopes_run(k, row, end);
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);
@@ -392,7 +392,7 @@ static void snake_grad_run(const slopes *k, int64_t n, const float *restrict x,
 
 static void snake_grad_rows(const lk_call *c, const slopes *k, int64_t row, int64_t end, float *sum)
 {
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN], lane[RUN] = {0};
+    lk_run buf_x, buf_d, buf_y, lane = {0};
     for (; row < end; row += k->wide) {
         const int64_t at = row * k->n_ch + k->ch, n = slopes_run(k, row, end);
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);
@@ -450,7 +450,7 @@ static void gated_add_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t n_ch = lk_last(&c->in[0].shape);
     const int64_t sample_rows = lk_rows(&c->in[0].shape) / c->in[0].shape.dim[0];
-    float buf_x[RUN], buf_g[RUN], buf_v[RUN], buf_y[RUN];
+    lk_run buf_x, buf_g, buf_v, buf_y;
     for (int64_t row = first; row < end; row++)
         for (int64_t at = 0; at < n_ch; at += RUN) {
             const int64_t n = n_ch - at < RUN ? n_ch - at : RUN;
@@ -473,7 +473,7 @@ static void cast_range(const lk_call *c, int64_t first, int64_t end)
     const int64_t total = lk_tensor_count(&c->in[0]);
     const lk_dtype from = c->in[0].dtype, to = c->out[0].dtype;
     const int floats = (from == LK_F32 || from == LK_BF16) && (to == LK_F32 || to == LK_BF16);
-    float buffer[RUN];
+    lk_run buffer;
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         if (floats)
@@ -517,7 +517,7 @@ static void in_place_range(void *context, int64_t first, int64_t end)
 {
     const in_place *p = context;
     const int64_t total = lk_tensor_count(p->y);
-    float buf_x[RUN], buf_y[RUN];
+    lk_run buf_x, buf_y;
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         lk_load(p->y->dtype, p->y->data, at, n, buf_x);

@@ -15,41 +15,23 @@ static int64_t run_size(int64_t n, int64_t at)
     return n - at < RUN ? n - at : RUN;
 }
 
-#define ABREAST 16 /* largest numbers so far, one a lane */
-
 static float most_of(const lk_tensor *z, int64_t at, int64_t n)
 {
-    float buffer[RUN], most[ABREAST];
-    for (int l = 0; l < ABREAST; l++)
-        most[l] = -INFINITY;
-    for (int64_t i = 0; i < n; i += RUN) {
-        const int64_t k = run_size(n, i), whole = k - k % ABREAST;
-        const float *x = lk_run_in(z, at + i, k, buffer);
-        for (int64_t j = 0; j < whole; j += ABREAST)
-            for (int l = 0; l < ABREAST; l++)
-                most[l] = x[j + l] > most[l] ? x[j + l] : most[l];
-        for (int64_t j = whole; j < k; j++)
-            most[0] = x[j] > most[0] ? x[j] : most[0];
-    }
-    for (int l = 1; l < ABREAST; l++)
-        most[0] = most[l] > most[0] ? most[l] : most[0];
-    return most[0];
+    lk_run buffer;
+    float most = -INFINITY;
+    for (int64_t i = 0; i < n; i += RUN)
+        most = lk_run_most(lk_run_in(z, at + i, run_size(n, i), buffer), run_size(n, i), most);
+    return most;
 }
 
 static float sum_exp(const lk_tensor *z, int64_t at, int64_t n, float most)
 {
-    float buffer[RUN], e[RUN];
+    lk_run buffer;
     double total = 0;
     for (int64_t i = 0; i < n; i += RUN) {
         const int64_t k = run_size(n, i);
         const float *x = lk_run_in(z, at + i, k, buffer);
-        float s = 0;
-        for (int64_t j = 0; j < k; j++)
-            e[j] = lk_expf(x[j] - most);
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < k; j++)
-            s += e[j];
-        total += (double)s;
+        total += (double)lk_run_sum_exp(x, most, k, z->dtype == LK_BF16);
     }
     return (float)total;
 }
@@ -77,14 +59,18 @@ static void entropy_grad_range(const lk_call *c, int64_t first, int64_t end)
     const int64_t n = lk_last(&c->in[0].shape);
     const int32_t *label = c->in[1].data;
     const float *lse = c->in[2].data, *dy = c->in[3].data;
-    float in[RUN], out[RUN];
+    lk_run in, out;
     for (int64_t r = first; r < end; r++)
         for (int64_t i = 0; i < n; i += RUN) {
             const int64_t k = run_size(n, i), own = label[r] - i;
             const float *x = lk_run_in(&c->in[0], r * n + i, k, in);
             float *dz = lk_run_out(&c->out[0], r * n + i, out);
-            for (int64_t j = 0; j < k; j++)
-                dz[j] = dy[r] * lk_expf(x[j] - lse[r]);
+            if (c->out[0].dtype == LK_BF16)
+                for (int64_t j = 0; j < k; j++)
+                    dz[j] = dy[r] * lk_brief_exp(x[j] - lse[r]);
+            else
+                for (int64_t j = 0; j < k; j++)
+                    dz[j] = dy[r] * lk_expf(x[j] - lse[r]);
             if (own >= 0 && own < k)
                 dz[own] -= dy[r];
             lk_run_end(&c->out[0], r * n + i, k, dz);

@@ -52,10 +52,10 @@ static void fill(float *x, float value)
 /* ---- layer and RMS: a row is a set ---- */
 
 /* Mean (RMS: 0) and mean square about it. */
-static void row_statistics(const lk_call *c, int64_t at, int64_t n, double *mean, double *square)
+static void row_statistics(const lk_call *c, int64_t at, int64_t n, float buffer[RUN], double *mean,
+                           double *square)
 {
     const int rms = c->node->attr.norm.kind == LK_RMS_NORM;
-    float buffer[RUN];
     double m = 0, s = 0, n_done = 0;
     for (int64_t i = 0; i < n; i += RUN) {
         const int64_t k = n - i < RUN ? n - i : RUN;
@@ -66,11 +66,7 @@ static void row_statistics(const lk_call *c, int64_t at, int64_t n, double *mean
         } else {
             const float mk = lk_run_sum(x, k) / (float)k;
             const double d = (double)mk - m;
-            float sk = 0;
-#pragma omp simd reduction(+ : sk)
-            for (int64_t j = 0; j < k; j++)
-                sk += (x[j] - mk) * (x[j] - mk);
-            s += (double)sk + d * d * n_done * nk / (n_done + nk);
+            s += (double)lk_run_squares_about(x, mk, k) + d * d * n_done * nk / (n_done + nk);
             m += d * nk / (n_done + nk);
         }
         n_done += nk;
@@ -83,14 +79,15 @@ static void norm_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, cons
                      const float *zeros)
 {
     const int64_t n = z->channels, sample = row / z->rows;
-    float buf_x[RUN], buf_y[RUN], mean, r;
+    lk_run buf_x, buf_y;
+    float mean, r;
     double m, s;
-    row_statistics(c, row * n, n, &m, &s);
+    row_statistics(c, row * n, n, buf_x, &m, &s);
     mean = (float)m;
     r = (float)(1 / sqrt(s + c->node->attr.norm.eps));
     for (int64_t at = 0; at < n; at += RUN) {
         const int64_t k = n - at < RUN ? n - at : RUN;
-        const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
+        const float *x = lk_run_again(&c->in[0], row * n + at, k, n, buf_x);
         const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
         const float *beta = scale_run(&c->in[2], sample, n, at, zeros);
         float *y = lk_run_out(&c->out[0], row * n + at, buf_y);
@@ -105,17 +102,25 @@ static void norm_row(const lk_call *c, const lk_norm_sizes *z, int64_t row, cons
         ((float *)c->out[2].data)[row] = r;
 }
 
-/* h = dy gamma and z of a run; what it adds to dgamma and dbeta. */
+/* Sums of h = dy gamma and of h z over a run, and what it adds to dgamma and dbeta. */
 static void gamma_run(int64_t n, const float *restrict x, const float *restrict dy,
-                      const float *restrict gamma, float mean, float r, float *restrict h,
-                      float *restrict z, float *restrict dgamma, float *restrict dbeta)
+                      const float *restrict gamma, float mean, float r, float *restrict dgamma,
+                      float *restrict dbeta, double *sum_h, double *sum_hz)
 {
-    for (int64_t i = 0; i < n; i++) {
-        z[i] = (x[i] - mean) * r;
-        h[i] = dy[i] * gamma[i];
-        dgamma[i] += dy[i] * z[i];
-        dbeta[i] += dy[i];
+    float h_of[LK_LANES_ABREAST] = {0}, hz_of[LK_LANES_ABREAST] = {0};
+    for (int64_t at = 0; at < n; at += LK_LANES_ABREAST) {
+        const int64_t k = n - at < LK_LANES_ABREAST ? n - at : LK_LANES_ABREAST;
+#pragma omp simd
+        for (int64_t l = 0; l < k; l++) {
+            const float z = (x[at + l] - mean) * r, d = dy[at + l], h = d * gamma[at + l];
+            dgamma[at + l] += d * z;
+            dbeta[at + l] += d;
+            h_of[l] += h;
+            hz_of[l] += h * z;
+        }
     }
+    *sum_h += (double)lk_run_sum(h_of, LK_LANES_ABREAST);
+    *sum_hz += (double)lk_run_sum(hz_of, LK_LANES_ABREAST);
 }
 
 /* dx of a row; what it adds to dgamma and dbeta. */
@@ -125,23 +130,22 @@ static void norm_grad_row(const lk_call *c, const lk_norm_sizes *z, int64_t row,
     const int64_t n = z->channels, sample = row / z->rows;
     const float mean = c->in[3].data ? ((const float *)c->in[3].data)[row] : 0;
     const float r = ((const float *)c->in[4].data)[row];
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN], buf_h[RUN], buf_z[RUN], h_mean, hz_mean;
+    lk_run buf_x, buf_d, buf_y;
+    float h_mean, hz_mean;
     double sum_h = 0, sum_hz = 0;
     for (int64_t at = 0; at < n; at += RUN) {
         const int64_t k = n - at < RUN ? n - at : RUN;
         const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
         const float *dy = lk_run_in(&c->in[2], row * n + at, k, buf_d);
         const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
-        gamma_run(k, x, dy, gamma, mean, r, buf_h, buf_z, dgamma + at, dbeta + at);
-        sum_h += (double)lk_run_sum(buf_h, k);
-        sum_hz += (double)lk_run_dot(buf_h, buf_z, k);
+        gamma_run(k, x, dy, gamma, mean, r, dgamma + at, dbeta + at, &sum_h, &sum_hz);
     }
     h_mean = c->node->attr.norm.kind == LK_RMS_NORM ? 0 : (float)(sum_h / (double)n);
     hz_mean = (float)(sum_hz / (double)n);
     for (int64_t at = 0; c->out[0].data && at < n; at += RUN) {
         const int64_t k = n - at < RUN ? n - at : RUN;
-        const float *x = lk_run_in(&c->in[0], row * n + at, k, buf_x);
-        const float *dy = lk_run_in(&c->in[2], row * n + at, k, buf_d);
+        const float *x = lk_run_again(&c->in[0], row * n + at, k, n, buf_x);
+        const float *dy = lk_run_again(&c->in[2], row * n + at, k, n, buf_d);
         const float *gamma = scale_run(&c->in[1], sample, n, at, ones);
         float *dx = lk_run_out(&c->out[0], row * n + at, buf_y);
 #pragma omp simd
@@ -169,42 +173,47 @@ static float *coefficients_at(const lk_call *c, int64_t sample)
     return part_at(c, s.sections, 0) + sample * COEFFICIENTS * lk_last(&c->in[0].shape);
 }
 
+/* Joins `rows` <= BLOCK rows of n lanes with the `before` rows in mean and square. */
+enum { BLOCK = 8 };
+static inline void join_rows(const float *const x[BLOCK], int rows, int64_t n, int64_t before,
+                             float *restrict mean, float *restrict square)
+{
+    const float weight = (float)((double)rows / (double)(before + rows)), part = 1 / (float)rows;
+    const float spread = weight * (float)before;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float m = 0, s = 0, d;
+        for (int b = 0; b < rows; b++)
+            m += x[b][i];
+        m *= part;
+        for (int b = 0; b < rows; b++)
+            s += (x[b][i] - m) * (x[b][i] - m);
+        d = m - mean[i];
+        square[i] += s + d * d * spread;
+        mean[i] += d * weight;
+    }
+}
+
 /* Mean and squares about it of each of n lanes over n_rows rows of them, from element `first` on,
  * by blocks that stay in cache. */
 static void lane_statistics(const lk_call *c, int64_t n, int64_t first, int64_t n_rows, float *mean,
                             float *square)
 {
-    enum { BLOCK = 8 };
-    float x_of[BLOCK][RUN], m[RUN], s[RUN];
+    lk_run x_of[BLOCK];
     memset(mean, 0, (size_t)n * sizeof *mean);
     memset(square, 0, (size_t)n * sizeof *square);
     for (int64_t done = 0; done < n_rows; done += BLOCK) {
         const int rows = n_rows - done < BLOCK ? (int)(n_rows - done) : BLOCK;
-        const float weight = (float)((double)rows / (double)(done + rows));
         for (int64_t at = 0; at < n; at += RUN) {
             const int64_t k = n - at < RUN ? n - at : RUN;
             const float *x[BLOCK];
-            memset(m, 0, (size_t)k * sizeof *m);
-            memset(s, 0, (size_t)k * sizeof *s);
-            for (int b = 0; b < rows; b++) {
-                x[b] = lk_run_in(&c->in[0], first + (done + b) * n + at, k, x_of[b]);
-#pragma omp simd
-                for (int64_t i = 0; i < k; i++)
-                    m[i] += x[b][i];
-            }
-#pragma omp simd
-            for (int64_t i = 0; i < k; i++)
-                m[i] /= (float)rows;
             for (int b = 0; b < rows; b++)
-#pragma omp simd
-                for (int64_t i = 0; i < k; i++)
-                    s[i] += (x[b][i] - m[i]) * (x[b][i] - m[i]);
-#pragma omp simd
-            for (int64_t i = 0; i < k; i++) {
-                const float d = m[i] - mean[at + i];
-                square[at + i] += s[i] + d * d * weight * (float)done;
-                mean[at + i] += d * weight;
-            }
+                x[b] = lk_run_in(&c->in[0], first + (done + b) * n + at, k, x_of[b]);
+            if (rows == BLOCK)
+                join_rows(x, BLOCK, k, done, mean + at, square + at);
+            else
+                for (int b = 0; b < rows; b++)
+                    join_rows(x + b, 1, k, done + b, mean + at, square + at);
         }
     }
 }
@@ -215,7 +224,7 @@ static void channel_statistics(const lk_call *c, int64_t n_ch, int64_t row, int6
                                float *mean, float *square)
 {
     const int64_t wide = lk_abreast(n_ch), tall = n_rows / wide, left = n_rows % wide;
-    float lane_mean[RUN], lane_square[RUN], x[RUN];
+    lk_run lane_mean, lane_square, x;
     if (wide == 1) {
         lane_statistics(c, n_ch, row * n_ch, n_rows, mean, square);
         return;
@@ -285,7 +294,7 @@ static int64_t third_units(const lk_call *c)
 
 /* Call `run` for every run of the rows of unit u, with the channels' coefficients repeated for each
  * row in it. */
-typedef void third_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIENTS][RUN]);
+typedef void third_run(const lk_call *c, int64_t at, int64_t n, lk_run k[COEFFICIENTS]);
 static void each_run(const lk_call *c, int64_t u, third_run *run)
 {
     const lk_norm_sizes z = lk_norm_sizes_of(c);
@@ -293,7 +302,7 @@ static void each_run(const lk_call *c, int64_t u, third_run *run)
     const int64_t from = u % third_blocks(&z) * third_rows(&z), end = from + third_rows(&z);
     const int64_t to = end < z.rows ? end : z.rows;
     const float *of = coefficients_at(c, sample);
-    float k[COEFFICIENTS][RUN];
+    lk_run k[COEFFICIENTS];
     for (int64_t ch = 0; ch < n; ch += RUN) {
         const int64_t m = n - ch < RUN ? n - ch : RUN;
         for (int j = 0; j < COEFFICIENTS; j++)
@@ -308,7 +317,7 @@ static void norm_first(const lk_call *c, int64_t first, int64_t end)
 {
     const lk_norm_sizes z = lk_norm_sizes_of(c);
     const split s = split_of(c);
-    float ones[RUN], zeros[RUN];
+    lk_run ones, zeros;
     fill(ones, 1);
     fill(zeros, 0);
     for (int64_t u = first; u < end; u++) {
@@ -324,26 +333,49 @@ static void norm_first(const lk_call *c, int64_t first, int64_t end)
     }
 }
 
-/* Mean and mean square about it of one set, from the statistics of its parts. */
+/* Mean and squares about it of each channel of a sample, from all its parts into the first. */
+static void join_parts(const lk_call *c, int64_t sample)
+{
+    const split s = split_of(c);
+    const int64_t n = lk_last(&c->in[0].shape);
+    for (int64_t at = 0; at < n; at += RUN) {
+        const int64_t k = n - at < RUN ? n - at : RUN;
+        float *mean = part_at(c, sample, 0) + at, *square = mean + n;
+        double m[RUN] = {0}, q[RUN] = {0};
+        for (int64_t p = 0; p < s.parts; p++) {
+            const float *part = part_at(c, sample, p) + at;
+            const double before = (double)(s.rows * p / s.parts);
+            const double after = (double)(s.rows * (p + 1) / s.parts);
+            const double weight = after > 0 ? (after - before) / after : 0;
+            for (int64_t i = 0; i < k; i++) {
+                const double d = (double)part[i] - m[i];
+                q[i] += (double)part[n + i] + d * d * before * weight;
+                m[i] += d * weight;
+            }
+        }
+        for (int64_t i = 0; i < k; i++) {
+            mean[i] = (float)m[i];
+            square[i] = (float)q[i];
+        }
+    }
+}
+
+/* Mean and mean square about it of one set, from those of its channels. */
 static void join_group(const lk_call *c, int64_t sample, int64_t group, double *mean,
                        double *square)
 {
     const lk_norm_sizes z = lk_norm_sizes_of(c);
-    const split s = split_of(c);
     const int64_t width = z.channels / z.groups;
-    double n = 0, m = 0, q = 0;
-    for (int64_t p = 0; p < s.parts; p++) {
-        const float *part = part_at(c, sample, p);
-        const double k = (double)(s.rows * (p + 1) / s.parts - s.rows * p / s.parts);
-        for (int64_t ch = group * width; k > 0 && ch < (group + 1) * width; ch++) {
-            const double d = (double)part[ch] - m;
-            q += (double)part[z.channels + ch] + d * d * n * k / (n + k);
-            m += d * k / (n + k);
-            n += k;
-        }
+    const float *m = part_at(c, sample, 0) + group * width, *q = m + z.channels;
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < width; i++)
+        sum += (double)m[i];
+    *mean = sum / (double)width;
+    for (int64_t i = 0; i < width; i++) {
+        const double d = (double)m[i] - *mean;
+        squares += (double)q[i] + d * d * (double)z.rows;
     }
-    *mean = m;
-    *square = n > 0 ? q / n : 0;
+    *square = z.rows > 0 ? squares / (double)(z.rows * width) : 0;
 }
 
 static void norm_second(const lk_call *c, int64_t first, int64_t end)
@@ -354,6 +386,7 @@ static void norm_second(const lk_call *c, int64_t first, int64_t end)
         float *k = coefficients_at(c, sample);
         const float *gamma = scale_run(&c->in[1], sample, n, 0, NULL);
         const float *beta = scale_run(&c->in[2], sample, n, 0, NULL);
+        join_parts(c, sample);
         for (int64_t group = 0; group < z.groups; group++) {
             double m, q;
             float r;
@@ -372,9 +405,9 @@ static void norm_second(const lk_call *c, int64_t first, int64_t end)
     }
 }
 
-static void norm_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIENTS][RUN])
+static void norm_run(const lk_call *c, int64_t at, int64_t n, lk_run k[COEFFICIENTS])
 {
-    float buf_x[RUN], buf_y[RUN];
+    lk_run buf_x, buf_y;
     const float *x = lk_run_in(&c->in[0], at, n, buf_x);
     float *y = lk_run_out(&c->out[0], at, buf_y);
 #pragma omp simd
@@ -412,13 +445,16 @@ static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sampl
     const int64_t n = z->channels, width = n / z->groups, wide = lk_abreast(n);
     const float *mean = (const float *)c->in[3].data + sample * z->groups;
     const float *r = (const float *)c->in[4].data + sample * z->groups;
-    float buf_x[RUN], buf_d[RUN], mean_of[RUN], r_of[RUN], dyz_of[RUN], dy_of[RUN];
+    lk_run buf_x, buf_d, mean_of, r_of, dyz_of, dy_of;
     for (int64_t ch = 0; ch < n; ch += RUN) {
         const int64_t m = n - ch < RUN ? n - ch : RUN;
-        for (int64_t i = 0; i < wide * m; i++) {
-            mean_of[i] = mean[(ch + i % m) / width];
-            r_of[i] = r[(ch + i % m) / width];
-            dyz_of[i] = dy_of[i] = 0;
+        for (int64_t i = 0; i < m; i++) {
+            const int64_t group = (ch + i) / width;
+            for (int64_t lane = i; lane < wide * m; lane += m) {
+                mean_of[lane] = mean[group];
+                r_of[lane] = r[group];
+                dyz_of[lane] = dy_of[lane] = 0;
+            }
         }
         for (int64_t b = 0; b < n_rows; b += wide) {
             const int64_t at = (row + b) * n + ch, k = (n_rows - b < wide ? n_rows - b : wide) * m;
@@ -426,10 +462,11 @@ static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sampl
             const float *dy = lk_run_in(&c->in[2], at, k, buf_d);
             sums_run(k, x, dy, mean_of, r_of, dyz_of, dy_of);
         }
-        for (int64_t i = 0; i < wide * m; i++) {
-            dyz[ch + i % m] += dyz_of[i];
-            dy_sum[ch + i % m] += dy_of[i];
-        }
+        for (int64_t lane = 0; lane < wide * m; lane += m)
+            for (int64_t i = 0; i < m; i++) {
+                dyz[ch + i] += dyz_of[lane + i];
+                dy_sum[ch + i] += dy_of[lane + i];
+            }
     }
 }
 
@@ -437,7 +474,7 @@ static void grad_first(const lk_call *c, int64_t first, int64_t end)
 {
     const lk_norm_sizes z = lk_norm_sizes_of(c);
     const split s = split_of(c);
-    float ones[RUN];
+    lk_run ones;
     fill(ones, 1);
     for (int64_t u = first; u < end; u++) {
         const int64_t from = s.rows * (u % s.parts) / s.parts;
@@ -451,23 +488,12 @@ static void grad_first(const lk_call *c, int64_t first, int64_t end)
     }
 }
 
-/* Adds the parts of a section, in order; which: 0 of dy z, 1 of dy. */
-static float section_sum(const lk_call *c, int64_t section, int which, int64_t ch)
-{
-    const split s = split_of(c);
-    const int64_t n = lk_last(&c->in[0].shape);
-    const float *part = part_at(c, section, 0) + which * n + ch;
-    double sum = 0;
-    for (int64_t p = 0; p < s.parts; p++)
-        sum += (double)part[p * 2 * n];
-    return (float)sum;
-}
-
 /* What the last phase needs: dx = k0 dy + k1 (x - k2) + k3. */
 static void group_coefficients(const lk_call *c, const lk_norm_sizes *z, int64_t sample)
 {
     const int64_t n = z->channels, width = n / z->groups;
     const float *gamma = scale_run(&c->in[1], sample, n, 0, NULL);
+    const float *dyz = part_at(c, sample, 0); /* and behind it the sums of dy */
     float *k = coefficients_at(c, sample);
     for (int64_t group = 0; group < z->groups; group++) {
         const float mean = ((const float *)c->in[3].data)[sample * z->groups + group];
@@ -476,8 +502,8 @@ static void group_coefficients(const lk_call *c, const lk_norm_sizes *z, int64_t
         double sum_h = 0, sum_hz = 0;
         for (int64_t ch = group * width; ch < (group + 1) * width; ch++) {
             const double scale = gamma ? (double)gamma[ch] : 1;
-            sum_hz += scale * (double)section_sum(c, sample, 0, ch);
-            sum_h += scale * (double)section_sum(c, sample, 1, ch);
+            sum_hz += scale * (double)dyz[ch];
+            sum_h += scale * (double)dyz[n + ch];
         }
         for (int64_t ch = group * width; ch < (group + 1) * width; ch++) {
             k[ch] = r * (gamma ? gamma[ch] : 1);
@@ -500,6 +526,10 @@ static void grad_second(const lk_call *c, int64_t first, int64_t end)
     const split s = split_of(c);
     (void)first;
     (void)end;
+    for (int64_t section = 0; section < s.sections; section++) {
+        float *sums = part_at(c, section, 0);
+        lk_sum_parts(sums, sums, s.parts, 2 * z.channels);
+    }
     for (int which = 0; which < 2; which++) { /* dgamma, dbeta */
         const lk_tensor *t = &c->out[1 + which];
         float *d = t->data;
@@ -509,7 +539,7 @@ static void grad_second(const lk_call *c, int64_t first, int64_t end)
         for (int64_t section = 0; section < s.sections; section++)
             for (int64_t ch = 0; ch < z.channels; ch++)
                 d[t->shape.n_dims == 2 ? section * z.channels + ch : ch] +=
-                    section_sum(c, section, which, ch);
+                    part_at(c, section, 0)[which * z.channels + ch];
     }
     for (int64_t sample = 0; is_group(c) && z.rows && sample < z.samples; sample++)
         group_coefficients(c, &z, sample);
@@ -520,9 +550,9 @@ static int64_t grad_third_units(const lk_call *c)
     return c->out[0].data ? third_units(c) : 0;
 }
 
-static void grad_run(const lk_call *c, int64_t at, int64_t n, float k[COEFFICIENTS][RUN])
+static void grad_run(const lk_call *c, int64_t at, int64_t n, lk_run k[COEFFICIENTS])
 {
-    float buf_x[RUN], buf_d[RUN], buf_y[RUN];
+    lk_run buf_x, buf_d, buf_y;
     const float *x = lk_run_in(&c->in[0], at, n, buf_x);
     const float *dy = lk_run_in(&c->in[2], at, n, buf_d);
     float *dx = lk_run_out(&c->out[0], at, buf_y);

@@ -52,7 +52,7 @@ static int64_t panel_units(const lk_call *c)
 static void pack_range(const lk_call *c, int64_t first, int64_t end)
 {
     const layout l = layout_of(c);
-    float buffer[LK_VEC_RUN];
+    lk_run buffer;
     for (int64_t p = first; p < end; p++)
         for (int64_t j = 0; j < COLS; j++) {
             const int64_t code = p * COLS + j;

@@ -47,7 +47,8 @@ static void random_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t total = lk_tensor_count(&c->out[0]);
     uint32_t w[4][BLOCKS];
-    float z[4][BLOCKS], y[RUN];
+    lk_run y;
+    float z[4][BLOCKS];
     for (int64_t u = first; u < end; u++) {
         const int64_t n = total - u * RUN < RUN ? total - u * RUN : RUN;
         words(c->seed, lk_random_stream(c), (uint64_t)(u * BLOCKS), w);
@@ -68,7 +69,7 @@ static void dropout_range(const lk_call *c, int64_t first, int64_t end)
     const float scale = (float)(1 / (1 - c->node->attr.random.p));
     const uint32_t bound = lk_dropout_bound(c);
     uint32_t w[4][BLOCKS];
-    float keep[RUN], buf_x[RUN], buf_y[RUN];
+    lk_run keep, buf_x, buf_y;
     for (int64_t u = first; u < end; u++) {
         const int64_t at = u * RUN, n = total - at < RUN ? total - at : RUN;
         const float *x = lk_run_in(&c->in[0], at, n, buf_x);

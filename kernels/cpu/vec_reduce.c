@@ -7,7 +7,7 @@
  *
  * The dimensions are joined into [.., kept, gone, kept, gone, ..].  Two shapes cover what models
  * do: rows summed to a number each (gone last) and rows summed onto each other (kept last); the
- * latter in SPLIT fixed parts, added up in order.  Anything else takes the general loop. */
+ * latter in fixed parts, added up in order.  Anything else takes the general loop. */
 #define SPLIT 64
 
 typedef struct folded {
@@ -48,9 +48,11 @@ static int as_three(const folded *f, int64_t *a, int64_t *b, int64_t *c)
     return i == f->n;
 }
 
-static int64_t parts(int64_t b)
+static int64_t parts(int64_t a, int64_t b)
 {
-    return b < SPLIT ? (b < 1 ? 1 : b) : SPLIT;
+    const int64_t busy = a < 1 ? 1 : SPLIT / a, accurate = b / 1024;
+    const int64_t wanted = busy > accurate ? busy : accurate;
+    return wanted < 1 || b < 1 ? 1 : b < wanted ? b : wanted;
 }
 
 static lk_status sum_prepare(lk_call *c, size_t *work_bytes)
@@ -59,7 +61,7 @@ static lk_status sum_prepare(lk_call *c, size_t *work_bytes)
     int64_t a, b, n;
     *work_bytes = 0;
     if (as_three(&f, &a, &b, &n))
-        *work_bytes = (size_t)(a * parts(b) * n) * sizeof(float);
+        *work_bytes = (size_t)(a * parts(a, b) * n) * sizeof(float);
     return LK_OK;
 }
 
@@ -67,13 +69,13 @@ static int64_t sum_units(const lk_call *c)
 {
     const folded f = fold(c);
     int64_t a, b, n;
-    return as_three(&f, &a, &b, &n) ? a * parts(b) : 1;
+    return as_three(&f, &a, &b, &n) ? a * parts(a, b) : 1;
 }
 
 /* Pairs of partial sums keep long sums accurate without double arithmetic. */
 static float sum_line(const lk_tensor *t, int64_t at, int64_t n)
 {
-    float buffer[LK_VEC_RUN];
+    lk_run buffer;
     double total = 0;
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
         const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
@@ -85,7 +87,7 @@ static float sum_line(const lk_tensor *t, int64_t at, int64_t n)
 
 static void sum_rows(const lk_call *c, int64_t at, int64_t n_rows, int64_t n, float *y)
 {
-    float buffer[LK_VEC_RUN];
+    lk_run buffer;
     for (int64_t col = 0; col < n; col += LK_VEC_RUN) {
         const int64_t k = n - col < LK_VEC_RUN ? n - col : LK_VEC_RUN;
         memset(y + col, 0, (size_t)k * sizeof *y);
@@ -125,8 +127,8 @@ static void sum_range(const lk_call *c, int64_t first, int64_t end)
         return;
     }
     for (int64_t u = first; u < end; u++) {
-        const int64_t row = u / parts(b), p = u % parts(b);
-        const int64_t from = b * p / parts(b), to = b * (p + 1) / parts(b);
+        const int64_t row = u / parts(a, b), p = u % parts(a, b);
+        const int64_t from = b * p / parts(a, b), to = b * (p + 1) / parts(a, b);
         float *part = (float *)c->work + u * n;
         if (n == 1)
             part[0] = sum_line(&c->in[0], row * b + from, to - from);
@@ -149,12 +151,9 @@ static void sum_finish(const lk_call *c, int64_t first, int64_t end)
         return;
     }
     for (int64_t row = 0; row < a; row++)
-        for (int64_t j = 0; j < n; j++) {
-            double s = 0;
-            for (int64_t p = 0; p < parts(b); p++)
-                s += (double)((const float *)c->work)[(row * parts(b) + p) * n + j];
-            y[row * n + j] = scale * (float)s;
-        }
+        lk_sum_parts(y + row * n, (const float *)c->work + row * parts(a, b) * n, parts(a, b), n);
+    for (int64_t i = 0; i < a * n; i++)
+        y[i] *= scale;
 }
 
 static int64_t one_unit(const lk_call *c)
@@ -168,7 +167,7 @@ const lk_cpu_kernel LK_VEC(lk_cpu_sum) = {
 
 /* ---- softmax ----
  *
- * Three passes over a row: its greatest number, the sum of the exponentials, the quotients.  The
+ * Three passes over a row: its greatest number, the exponentials and their sum, the quotients.  The
  * exponentials are kept for the last pass in the result (f32) or a buffer, and computed again when
  * the row is too long for it. */
 #define KEPT 4096
@@ -178,53 +177,55 @@ static int64_t softmax_units(const lk_call *c)
     return lk_last(&c->in[0].shape) ? lk_rows(&c->in[0].shape) : 0;
 }
 
-static float row_most(const lk_tensor *t, int64_t at, int64_t n)
+static int64_t run_size(int64_t n, int64_t at)
 {
-    float buffer[LK_VEC_RUN], most = -__builtin_inff();
-    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
-        const float *x = lk_run_in(t, at + i, k, buffer);
-#pragma omp simd reduction(max : most)
-        for (int64_t j = 0; j < k; j++)
-            most = x[j] > most ? x[j] : most;
-    }
-    return most;
+    return n - at < LK_VEC_RUN ? n - at : LK_VEC_RUN;
 }
 
-static float exp_run(const float *x, float most, int64_t n, float *e)
+/* e = e^(x - most), and their sum. */
+static float exp_run(const float *x, float most, int64_t n, int brief, float *e)
 {
-    for (int64_t j = 0; j < n; j++)
-        e[j] = lk_expf(x[j] - most);
+    if (brief)
+        for (int64_t j = 0; j < n; j++)
+            e[j] = lk_brief_exp(x[j] - most);
+    else
+        for (int64_t j = 0; j < n; j++)
+            e[j] = lk_expf(x[j] - most);
     return lk_run_sum(e, n);
 }
 
 static void softmax_row(const lk_call *c, int64_t at, int64_t n, float *kept)
 {
     const lk_tensor *x = &c->in[0], *y = &c->out[0];
-    const float most = row_most(x, at, n);
-    float buf_x[LK_VEC_RUN], buf_y[LK_VEC_RUN], scale;
+    const int brief = y->dtype == LK_BF16;
+    lk_run buf_x, buf_y;
+    float most = -__builtin_inff(), scale;
     double sum = 0;
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
-        sum += (double)exp_run(lk_run_in(x, at + i, k, buf_x), most, k, kept ? kept + i : buf_y);
+        const int64_t k = run_size(n, i);
+        most = lk_run_most(lk_run_in(x, at + i, k, kept && brief ? kept + i : buf_x), k, most);
+    }
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+        const int64_t k = run_size(n, i);
+        const float *from = kept && brief ? kept + i : lk_run_in(x, at + i, k, buf_x);
+        sum += (double)exp_run(from, most, k, brief, kept ? kept + i : buf_y);
     }
     scale = (float)(1 / sum);
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
-        const float *e = kept ? kept + i : buf_y;
-        float *to = lk_run_out(y, at + i, buf_y);
+        const int64_t k = run_size(n, i);
+        float *e = kept ? kept + i : buf_y;
         if (!kept)
-            exp_run(lk_run_in(x, at + i, k, buf_x), most, k, buf_y);
+            exp_run(lk_run_in(x, at + i, k, buf_x), most, k, brief, e);
         for (int64_t j = 0; j < k; j++)
-            to[j] = e[j] * scale;
-        lk_run_end(y, at + i, k, to);
+            e[j] *= scale;
+        lk_run_end(y, at + i, k, e);
     }
 }
 
 static void softmax_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t n = lk_last(&c->in[0].shape);
-    float buffer[KEPT], *kept = n <= KEPT ? buffer : NULL;
+    float buffer[KEPT] __attribute__((aligned(64))), *kept = n <= KEPT ? buffer : NULL;
     for (int64_t row = first; row < end; row++)
         softmax_row(c, row * n, n,
                     c->out[0].dtype == LK_F32 ? (float *)c->out[0].data + row * n : kept);
@@ -232,19 +233,20 @@ static void softmax_range(const lk_call *c, int64_t first, int64_t end)
 
 static void softmax_grad_row(const lk_call *c, int64_t at, int64_t n)
 {
-    float buf_y[LK_VEC_RUN], buf_d[LK_VEC_RUN], buf_x[LK_VEC_RUN], dot;
+    lk_run buf_y, buf_d, buf_x;
+    float dot;
     double total = 0;
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+        const int64_t k = run_size(n, i);
         const float *y = lk_run_in(&c->in[0], at + i, k, buf_y);
         const float *dy = lk_run_in(&c->in[1], at + i, k, buf_d);
         total += (double)lk_run_dot(dy, y, k);
     }
     dot = (float)total;
     for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
-        const float *y = lk_run_in(&c->in[0], at + i, k, buf_y);
-        const float *dy = lk_run_in(&c->in[1], at + i, k, buf_d);
+        const int64_t k = run_size(n, i);
+        const float *y = lk_run_again(&c->in[0], at + i, k, n, buf_y);
+        const float *dy = lk_run_again(&c->in[1], at + i, k, n, buf_d);
         float *dx = lk_run_out(&c->out[0], at + i, buf_x);
         for (int64_t j = 0; j < k; j++)
             dx[j] = y[j] * (dy[j] - dot);

@@ -23,7 +23,7 @@ static void rotary_range(const lk_call *c, int64_t first, int64_t end)
     const lk_rotary_sizes s = lk_rotary_sizes_of(c);
     const float sign = c->node->attr.rotary.inverse ? -1 : 1;
     const float *table = c->in[1].data;
-    float a[LK_VEC_RUN], b[LK_VEC_RUN];
+    lk_run a, b;
     for (int64_t u = first; u < end; u++) {
         const float *angle = table + (u / s.n / s.repeats * s.n + u % s.n) * 2 * s.pairs;
         /* pairs of a row, in runs that fit the buffers */

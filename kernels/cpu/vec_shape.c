@@ -201,7 +201,7 @@ static void scatter_range(const lk_call *c, int64_t first, int64_t end)
     const lk_split to = lk_split_at(&c->out[0].shape, c->node->attr.axis.axis);
     const int64_t n_index = c->in[1].shape.dim[0];
     const int32_t *index = c->in[1].data;
-    float buffer[LK_VEC_RUN];
+    lk_run buffer;
     for (int64_t u = first; u < end; u++) {
         const int64_t outer = u / owners(&to), owner = u % owners(&to);
         const int64_t lo = to.size * owner / owners(&to), hi = to.size * (owner + 1) / owners(&to);
