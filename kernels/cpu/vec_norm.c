@@ -428,13 +428,21 @@ const lk_cpu_kernel LK_VEC(lk_cpu_norm) = {
 
 /* ---- gradients ---- */
 
-static void sums_run(int64_t n, const float *restrict x, const float *restrict dy,
-                     const float *restrict mean, const float *restrict r, float *restrict dyz,
-                     float *restrict dy_sum)
+/* Adds dy (x - mean) and dy of `runs` <= 4 runs to sums of each lane. */
+enum { GRAD_BLOCK = 4 };
+static inline void sums_run(const float *const x[GRAD_BLOCK], const float *const dy[GRAD_BLOCK],
+                            int runs, int64_t n, const float *restrict mean, float *restrict dyz,
+                            float *restrict dy_sum)
 {
+#pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        dyz[i] += dy[i] * ((x[i] - mean[i]) * r[i]);
-        dy_sum[i] += dy[i];
+        float z = dyz[i], sum = dy_sum[i];
+        for (int b = 0; b < runs; b++) {
+            z += dy[b][i] * (x[b][i] - mean[i]);
+            sum += dy[b][i];
+        }
+        dyz[i] = z;
+        dy_sum[i] = sum;
     }
 }
 
@@ -445,28 +453,36 @@ static void channel_sums(const lk_call *c, const lk_norm_sizes *z, int64_t sampl
     const int64_t n = z->channels, width = n / z->groups, wide = lk_abreast(n);
     const float *mean = (const float *)c->in[3].data + sample * z->groups;
     const float *r = (const float *)c->in[4].data + sample * z->groups;
-    lk_run buf_x, buf_d, mean_of, r_of, dyz_of, dy_of;
+    lk_run buf_x[GRAD_BLOCK], buf_d[GRAD_BLOCK], mean_of, dyz_of, dy_of;
     for (int64_t ch = 0; ch < n; ch += RUN) {
         const int64_t m = n - ch < RUN ? n - ch : RUN;
         for (int64_t i = 0; i < m; i++) {
             const int64_t group = (ch + i) / width;
             for (int64_t lane = i; lane < wide * m; lane += m) {
                 mean_of[lane] = mean[group];
-                r_of[lane] = r[group];
                 dyz_of[lane] = dy_of[lane] = 0;
             }
         }
-        for (int64_t b = 0; b < n_rows; b += wide) {
-            const int64_t at = (row + b) * n + ch, k = (n_rows - b < wide ? n_rows - b : wide) * m;
-            const float *x = lk_run_in(&c->in[0], at, k, buf_x);
-            const float *dy = lk_run_in(&c->in[2], at, k, buf_d);
-            sums_run(k, x, dy, mean_of, r_of, dyz_of, dy_of);
+        for (int64_t b = 0; b < n_rows;) {
+            const int whole = n_rows - b >= GRAD_BLOCK * wide, runs = whole ? GRAD_BLOCK : 1;
+            const int64_t rows = n_rows - b < wide ? n_rows - b : wide;
+            const float *x[GRAD_BLOCK], *dy[GRAD_BLOCK];
+            for (int k = 0; k < runs; k++, b += rows) {
+                x[k] = lk_run_in(&c->in[0], (row + b) * n + ch, rows * m, buf_x[k]);
+                dy[k] = lk_run_in(&c->in[2], (row + b) * n + ch, rows * m, buf_d[k]);
+            }
+            if (whole)
+                sums_run(x, dy, GRAD_BLOCK, rows * m, mean_of, dyz_of, dy_of);
+            else
+                sums_run(x, dy, 1, rows * m, mean_of, dyz_of, dy_of);
         }
         for (int64_t lane = 0; lane < wide * m; lane += m)
             for (int64_t i = 0; i < m; i++) {
                 dyz[ch + i] += dyz_of[lane + i];
                 dy_sum[ch + i] += dy_of[lane + i];
             }
+        for (int64_t i = ch; i < ch + m; i++)
+            dyz[i] *= r[i / width];
     }
 }
 
