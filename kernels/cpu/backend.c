@@ -199,12 +199,13 @@ static void cpu_release(lk_call *c)
 typedef struct shared {
     const lk_call *call;
     void (*range)(const lk_call *c, int64_t first, int64_t end);
+    int64_t first; /* unit */
 } shared;
 
 static void run_range(void *context, int64_t first, int64_t end)
 {
     const shared *s = context;
-    s->range(s->call, first, end);
+    s->range(s->call, s->first + first, s->first + end);
 }
 
 /* Below this much traffic a second thread costs more than it brings. */
@@ -237,21 +238,28 @@ done:
     return st;
 }
 
+static void run_phases(const lk_call *c, const lk_cpu_kernel *k)
+{
+    const int64_t n_sections = k->sections ? k->sections(c) : 1;
+    const int small = traffic(c) < SMALL_BYTES;
+    for (int64_t i = 0; i < n_sections; i++)
+        for (int p = 0; p < 3 && k->phase[p].range; p++) {
+            const int64_t n = k->phase[p].units(c) / n_sections;
+            shared s = {c, k->phase[p].range, i * n};
+            lk_parallel_for(n, small ? n : 1, run_range, &s);
+        }
+}
+
 static lk_status cpu_run(lk_call *calls, int n_calls, int check)
 {
     lk_status st = LK_OK;
     for (int i = 0; i < n_calls; i++) {
         const lk_call *c = &calls[i];
         const lk_cpu_kernel *k = lk_cpu_find(c->node->op);
-        if (k->whole) {
+        if (k->whole)
             LK_TRY(k->whole(c));
-        } else {
-            for (int p = 0; p < 3 && k->phase[p].range; p++) {
-                shared s = {c, k->phase[p].range};
-                const int64_t n = k->phase[p].units(c);
-                lk_parallel_for(n, traffic(c) < SMALL_BYTES ? n : 1, run_range, &s);
-            }
-        }
+        else
+            run_phases(c, k);
         if (check)
             LK_TRY(look_at(c));
     }

@@ -25,6 +25,9 @@ typedef struct lk_cpu_kernel {
     void (*release)(lk_call *c);          /* of c->state, which may be NULL */
     lk_status (*whole)(const lk_call *c); /* does its own sharing out; NULL: the phases */
     lk_cpu_phase phase[3];
+    /* Equal sections of the units that go through all phases one after the other, so that a phase
+     * finds in cache what the one before it read.  NULL: one section. */
+    int64_t (*sections)(const lk_call *c);
 } lk_cpu_kernel;
 
 /* Instruction sets, weakest first. */

@@ -422,8 +422,22 @@ static void norm_third(const lk_call *c, int64_t first, int64_t end)
         each_run(c, u, norm_run);
 }
 
+/* As many samples together as read a few MB, which the last cache keeps. */
+#define TOGETHER_BYTES (4 << 20)
+
+static int64_t norm_sections(const lk_call *c)
+{
+    const lk_norm_sizes z = lk_norm_sizes_of(c);
+    const int64_t bytes = (int64_t)lk_tensor_bytes(&c->in[0]);
+    int64_t n = 1;
+    while (is_group(c) && n < z.samples && (z.samples % n != 0 || bytes / n > TOGETHER_BYTES))
+        n++;
+    return n;
+}
+
 const lk_cpu_kernel LK_VEC(lk_cpu_norm) = {
     .prepare = norm_prepare,
+    .sections = norm_sections,
     .phase = {{first_units, norm_first}, {second_units, norm_second}, {third_units, norm_third}}};
 
 /* ---- gradients ---- */
