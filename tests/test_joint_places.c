@@ -9,11 +9,12 @@
 
 #define MS LK_FLICKS_PER_MS
 
-enum { ROWS = 2, COLUMNS = 4, MOST = 3 };
+enum { ROWS = 2, COLUMNS = 4, MOST = 3, GRID = LK_JOINT_GRID };
 
-/* What lies on token (r, c) of latent i, matrix k, event e. */
-#define LAID(out, i, r, c, k, e)                                                                   \
-    (out)[((((i)*ROWS + (r)) * COLUMNS + (c)) * LK_JOINT_LAID + (k)) * MOST + (e)]
+/* Event e, and point (x, y) of the grid, of token (r, c) of latent i at its start or end. */
+#define TOKEN(i, r, c, end)       (2 * (((i)*ROWS + (r)) * COLUMNS + (c)) + (end))
+#define WHAT(i, r, c, end, e)     what[TOKEN(i, r, c, end) * MOST + (e)]
+#define WHERE(i, r, c, end, x, y) where[(TOKEN(i, r, c, end) * GRID + (y)) * GRID + (x)]
 
 static void where_it_lies_is_counted_by_hand(void **state)
 {
@@ -28,34 +29,40 @@ static void where_it_lies_is_counted_by_hand(void **state)
     const int32_t order[MOST] = {0, 2, 1}; /* the path stands last */
     lk_joint_config config = joint_toy_config("none");
     lk_joint *m = NULL;
-    float *out = NULL;
+    float *what = NULL, *where = NULL;
     double sum = 0;
     (void)state;
     CHECK_OK(joint_toy_new(&m, &config, NULL));
-    CHECK_OK(LK_NEW_ARRAY(&out, 3 * ROWS * COLUMNS * LK_JOINT_LAID * MOST));
-    lk_joint_lay(m, &z, &c, order, MOST, out);
+    CHECK_OK(LK_NEW_ARRAY(&what, TOKEN(3, 0, 0, 0) * MOST));
+    CHECK_OK(LK_NEW_ARRAY(&where, TOKEN(3, 0, 0, 0) * GRID * GRID));
+    lk_joint_lay(m, &z, &c, order, MOST, what, where);
     for (int end = 0; end < 2; end++) {
         /* Half of the width is between columns 1 and 2, a quarter of the height in row 0; an
          * instant lies in the latent that has it, at both ends. */
-        CHECK_CLOSE(LAID(out, 1, 0, 1, 3 * end, 0), 1 - 0.5 / 1.5, 1e-6);
-        CHECK_CLOSE(LAID(out, 1, 0, 2, 3 * end, 0), 1 - 0.5 / 1.5, 1e-6);
-        CHECK_CLOSE(LAID(out, 1, 0, 1, 3 * end + 1, 0), 0.5 * (1 - 0.5 / 1.5), 1e-6);
-        CHECK_CLOSE(LAID(out, 1, 0, 2, 3 * end + 1, 0), -0.5 * (1 - 0.5 / 1.5), 1e-6);
-        CHECK_CLOSE(LAID(out, 1, 1, 1, 3 * end, 0), (1 - 0.5 / 1.5) * (1 - 1 / 1.5), 1e-6);
-        CHECK_CLOSE(LAID(out, 1, 1, 1, 3 * end + 2, 0), -(1 - 0.5 / 1.5) * (1 - 1 / 1.5), 1e-6);
-        assert_true(LAID(out, 0, 0, 1, 3 * end, 0) == 0 && LAID(out, 2, 0, 1, 3 * end, 0) == 0);
+        CHECK_CLOSE(WHAT(1, 0, 1, end, 0), 1 - 0.5 / 1.5, 1e-6);
+        CHECK_CLOSE(WHAT(1, 0, 2, end, 0), 1 - 0.5 / 1.5, 1e-6);
+        CHECK_CLOSE(WHAT(1, 1, 1, end, 0), (1 - 0.5 / 1.5) * (1 - 1 / 1.5), 1e-6);
+        /* Points are a quarter of a token apart, 3.5 on each side of the middle: half a token to
+         * the right is between points 5 and 6, the middle between 3 and 4. */
+        CHECK_CLOSE(WHERE(1, 0, 1, end, 5, 3), 8 * 0.25, 1e-6);
+        CHECK_CLOSE(WHERE(1, 0, 1, end, 6, 4), 8 * 0.25, 1e-6);
+        CHECK_CLOSE(WHERE(1, 0, 2, end, 1, 3), 8 * 0.25, 1e-6);
+        assert_true(WHERE(1, 0, 1, end, 4, 3) == 0 && WHERE(1, 0, 1, end, 5, 5) == 0);
+        assert_true(WHAT(0, 0, 1, end, 0) == 0 && WHAT(2, 0, 1, end, 0) == 0);
     }
     /* From the middle of column 0 to that of column 1, in row 1: there at the start, here at the
      * end of latent 0, and not at the start of latent 1, when it is over. */
-    CHECK_CLOSE(LAID(out, 0, 1, 0, 0, 2), 1, 1e-6);
-    CHECK_CLOSE(LAID(out, 0, 1, 1, 3, 2), 1, 1e-6);
-    CHECK_CLOSE(LAID(out, 0, 1, 0, 3, 2), 1 - 1 / 1.5, 1e-6);
-    CHECK_CLOSE(LAID(out, 0, 1, 0, 4, 2), 1 - 1 / 1.5, 1e-6);
-    assert_true(LAID(out, 1, 1, 1, 0, 2) == 0 && LAID(out, 1, 1, 1, 3, 2) == 0);
-    for (int i = 0; i < 3 * ROWS * COLUMNS * LK_JOINT_LAID; i++)
-        sum += fabs(out[i * MOST + 1]);
+    CHECK_CLOSE(WHAT(0, 1, 0, 0, 2), 1, 1e-6);
+    CHECK_CLOSE(WHAT(0, 1, 1, 1, 2), 1, 1e-6);
+    CHECK_CLOSE(WHAT(0, 1, 0, 1, 2), 1 - 1 / 1.5, 1e-6);
+    CHECK_CLOSE(WHERE(0, 1, 0, 0, 3, 4), 8 * 0.25, 1e-6);
+    CHECK_CLOSE(WHERE(0, 1, 1, 1, 4, 3), 8 * 0.25, 1e-6);
+    assert_true(WHAT(1, 1, 1, 0, 2) == 0 && WHAT(1, 1, 1, 1, 2) == 0);
+    for (int i = 0; i < TOKEN(3, 0, 0, 0); i++)
+        sum += fabs((double)what[i * MOST + 1]);
     assert_true(sum == 0); /* nowhere */
-    lk_free(out);
+    lk_free(what);
+    lk_free(where);
     lk_joint_free(&m);
 }
 

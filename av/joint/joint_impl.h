@@ -57,7 +57,8 @@ typedef struct lk_joint_inputs {
     lk_var letter_self, letter_share;   /* i32 [D, 2 E, 2], f32 [D, E, 1] */
     lk_var event_text;                  /* i32 [B S], one of D; -1: no event */
     lk_var event_turn;                  /* f32 [B, S, 2, P] by the exchange's clock */
-    lk_var laid; /* f32 [B, N LAID, S] of the picture's tokens, or LK_NONE; see lay.c */
+    lk_var what, where; /* f32 [B, 2 N, S], [B, N, 2 GRID^2] of the picture's tokens, or LK_NONE;
+                           see lay.c */
 } lk_joint_inputs;
 
 int64_t lk_joint_tokens(const lk_joint_sizes *s, int stream);
@@ -134,11 +135,12 @@ LK_CHECKED lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_jo
 
 /* ---- lay.c ---- */
 
-enum { LK_JOINT_LAID = 6 }; /* matrices A, B, C of two instants */
+enum { LK_JOINT_GRID = 8 }; /* points a side */
 
-/* Events order[0 .. n) of a clip into out [latents, tokens, LK_JOINT_LAID, events]. */
+/* Events order[0 .. n) of a clip into what [latents, tokens, 2, events] and where [latents, tokens,
+ * 2, LK_JOINT_GRID^2]. */
 void lk_joint_lay(const lk_joint *m, const lk_joint_sizes *positions, const lk_joint_clip *c,
-                  const int32_t *order, int n_events, float *out);
+                  const int32_t *order, int n_events, float *what, float *where);
 
 /* ---- flow.c ---- */
 

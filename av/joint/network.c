@@ -237,14 +237,17 @@ static lk_var entering(net *n, int s)
     return lk_concat(g, s ? 2 : 3, part, 2);
 }
 
-/* What lies on the picture's tokens; see lay.c.  It starts as nothing. */
+/* What lies on the picture's tokens; see lay.c. */
 static lk_var laid(net *n)
 {
     lk_graph *g = n->g;
-    const int64_t width = n->m->config.width;
-    lk_var x = lk_matmul(g, lk_cast(g, n->in->laid, lk_graph_compute_dtype(g)), n->events, 0, 0);
-    x = lk_reshape(g, x, LK_SHAPE(n->s->batch, lk_joint_tokens(n->s, 0), LK_JOINT_LAID * width));
-    return lk_nn_dense(g, "laid", x, width, 0);
+    const int64_t width = n->m->config.width, tokens = lk_joint_tokens(n->s, 0);
+    const lk_dtype dtype = lk_graph_compute_dtype(g);
+    lk_var what = lk_matmul(g, lk_cast(g, n->in->what, dtype), n->events, 0, 0), x;
+    what = lk_reshape(g, what, LK_SHAPE(n->s->batch, tokens, 2 * width));
+    x = lk_add(g, lk_nn_dense(g, "what", what, width, 1),
+               lk_nn_dense(g, "where", lk_cast(g, n->in->where, dtype), width, 1));
+    return lk_nn_dense(g, "laid", lk_gelu_tanh(g, x), width, 1);
 }
 
 static void enter(net *n, int s)
@@ -254,7 +257,7 @@ static void enter(net *n, int s)
     lk_scope(g, "%s", names[s]);
     x = lk_cast(g, entering(n, s), lk_graph_compute_dtype(g));
     n->x[s] = lk_nn_dense(g, "in", x, n->m->config.width, 1);
-    if (s == 0 && !lk_is_none(n->in->laid))
+    if (s == 0 && !lk_is_none(n->in->what))
         n->x[s] = lk_add(g, n->x[s], laid(n));
     n->c[s] = read_level(g, n->in->level[s], n->m->config.width);
     n->own[s] = rows_of(g, "own", n->c[s], OWN_ROWS);
@@ -432,9 +435,12 @@ static void text_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z,
     in->letter_share = lk_input(g, "letter.share", LK_F32, LK_SHAPE(t, e, 1));
     in->event_text = lk_input(g, "event.text", LK_I32, LK_SHAPE(b * z->events));
     in->event_turn = lk_input(g, "event.turn", LK_F32, LK_SHAPE(b, z->events, 2, pairs));
-    if (m->config.places && z->latents)
-        in->laid = lk_input(g, "event.laid", LK_F32,
-                            LK_SHAPE(b, lk_joint_tokens(z, 0) * LK_JOINT_LAID, z->events));
+    if (m->config.places && z->latents) {
+        in->what =
+            lk_input(g, "event.what", LK_F32, LK_SHAPE(b, 2 * lk_joint_tokens(z, 0), z->events));
+        in->where = lk_input(g, "event.where", LK_F32,
+                             LK_SHAPE(b, lk_joint_tokens(z, 0), 2 * LK_JOINT_GRID * LK_JOINT_GRID));
+    }
 }
 
 void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, lk_joint_inputs *in,

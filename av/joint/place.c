@@ -98,11 +98,11 @@ struct lk_joint_placer {
     lk_span *latent;                               /* of one clip */
     lk_span *own[2], *meet[2], *seen[2], *event;   /* [batch, n] */
     int32_t *length[2], *keys[2], *prompt, *events, *letters;
-    const char **text; /* the different ones of a batch's events */
-    int32_t *text_of;  /* [batch, events] */
-    int32_t *order;    /* [batch, events], attended ones first */
-    int32_t *all;      /* [batch], attended and others */
-    float *laid;       /* [batch, tokens of the picture, LAID, events] */
+    const char **text;   /* the different ones of a batch's events */
+    int32_t *text_of;    /* [batch, events] */
+    int32_t *order;      /* [batch, events], attended ones first */
+    int32_t *all;        /* [batch], attended and others */
+    float *what, *where; /* of lay.c */
     int n_texts;
     lk_span *byte; /* all empty: texts have no time */
     int32_t *number;
@@ -144,7 +144,9 @@ static lk_status make_room(lk_joint_placer *p)
     LK_TRY(LK_NEW_ARRAY(&p->text_of, b * s->events));
     LK_TRY(LK_NEW_ARRAY(&p->order, b * s->events));
     LK_TRY(LK_NEW_ARRAY(&p->all, b));
-    LK_TRY(LK_NEW_ARRAY(&p->laid, p->m->config.places ? b * v * LK_JOINT_LAID * s->events : 0));
+    LK_TRY(LK_NEW_ARRAY(&p->what, p->m->config.places ? 2 * b * v * s->events : 0));
+    LK_TRY(LK_NEW_ARRAY(&p->where,
+                        p->m->config.places ? 2 * b * v * LK_JOINT_GRID * LK_JOINT_GRID : 0));
     LK_TRY(LK_NEW_ARRAY(&p->byte, texts));
     LK_TRY(LK_NEW_ARRAY(&p->number, 2 * most));
     LK_TRY(LK_NEW_ARRAY(&p->vectors, b * s->prompt_bytes * p->m->config.text_channels));
@@ -207,7 +209,8 @@ void lk_joint_placer_free(lk_joint_placer **out)
     lk_free(p->text_of);
     lk_free(p->order);
     lk_free(p->all);
-    lk_free(p->laid);
+    lk_free(p->what);
+    lk_free(p->where);
     lk_free(p->byte);
     lk_free(p->number);
     lk_free(p->table);
@@ -489,16 +492,21 @@ done:
     return st;
 }
 
-static lk_status write_laid(lk_joint_placer *p, lk_graph *g, lk_var at, const lk_joint_clip *clips,
-                            const lk_joint_without *without)
+static lk_status write_laid(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
+                            const lk_joint_clip *clips, const lk_joint_without *without)
 {
-    const int64_t each = lk_joint_tokens(&p->s, 0) * LK_JOINT_LAID * p->s.events;
+    lk_status st = LK_OK;
+    const int64_t each = 2 * lk_joint_tokens(&p->s, 0);
     for (int b = 0; b < p->s.batch; b++) {
         const int none = without && without->places && without->places[b];
         lk_joint_lay(p->m, &p->positions, &clips[b], p->order + (int64_t)b * p->s.events,
-                     none ? 0 : p->all[b], p->laid + b * each);
+                     none ? 0 : p->all[b], p->what + b * each * p->s.events,
+                     p->where + b * each * LK_JOINT_GRID * LK_JOINT_GRID);
     }
-    return lk_graph_write(g, at, LK_F32, p->laid);
+    LK_TRY(lk_graph_write(g, in->what, LK_F32, p->what));
+    LK_TRY(lk_graph_write(g, in->where, LK_F32, p->where));
+done:
+    return st;
 }
 
 lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs *in,
@@ -517,8 +525,8 @@ lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs 
                                    : write_vectors(p, g, in->vectors, clips));
     if (p->s.events)
         LK_TRY(write_events(p, g, in, clips));
-    if (!lk_is_none(in->laid))
-        LK_TRY(write_laid(p, g, in->laid, clips, without));
+    if (!lk_is_none(in->what))
+        LK_TRY(write_laid(p, g, in, clips, without));
 done:
     return st;
 }
