@@ -1,6 +1,6 @@
 #!/bin/bash
 # train.sh FOLDER [LOCKSTEP] - a set of weights like weights/worlds-small from nothing: renders the worlds, trains both
-# tokenizers and the joint model, and leaves FOLDER/weights. About two hours on two cores; what is there is kept,
+# tokenizers and the joint model, and leaves FOLDER/weights. About five hours on two cores; what is there is kept,
 # and what was interrupted goes on.
 set -eu
 [ $# -ge 1 ] || { sed -n '2,4s/^# \?//p' "$0"; exit 2; }
