@@ -49,9 +49,12 @@ typedef struct lk_option {
     {                                                                                              \
 #field, LK_OPTION_DOUBLE, offsetof(s, field), (def), (lo), (hi), NULL, NULL, (help)        \
     }
+/* The field is a bool: the sum is of no size for any other type. */
 #define LK_OPT_BOOL(s, field, def, help)                                                           \
     {                                                                                              \
-#field, LK_OPTION_BOOL, offsetof(s, field), (def), 0, 1, NULL, NULL, (help)                \
+#field, LK_OPTION_BOOL,                                                                    \
+            offsetof(s, field) + 0 * sizeof(int[_Generic(((s *)0)->field, bool: 1, default: -1)]), \
+            (def), 0, 1, NULL, NULL, (help)                                                        \
     }
 #define LK_OPT_CHOICE(s, field, def, choices, help)                                                \
     {                                                                                              \

@@ -126,7 +126,7 @@ static void models_without_places_lay_nothing(void **state)
     lk_joint *m = NULL;
     answer a;
     (void)state;
-    c.places = 0;
+    c.places = false;
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     memcpy(events, clip.events, sizeof events);
     clip.events = events;

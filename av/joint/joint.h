@@ -53,8 +53,8 @@ typedef struct lk_joint_config {
     double before_ms, after_ms; /* window, random_shift; the script's window too */
     double shift_ms;            /* random_shift: moved by up to this */
     double chunk_ms;            /* block_causal */
-    int places;                 /* events are laid on the picture where they are (lay.c) */
-    int relative_values; /* what crosses, or comes from the script, says how much later it is */
+    bool places;                /* events are laid on the picture where they are (lay.c) */
+    bool relative_values; /* what crosses, or comes from the script, says how much later it is */
     /* noise levels */
     const char *noise;                  /* shared, independent, clean_anchor, dual_shift */
     double level_mean, level_deviation; /* of the logit of t */
