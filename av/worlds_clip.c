@@ -130,31 +130,23 @@ done:
     return st;
 }
 
-static lk_status add_path(json_t *list, const lk_world_event *e)
-{
-    lk_status st = LK_OK;
-    json_t *o = json_object();
-    LK_REQUIRE(o && json_array_append_new(list, o) == 0, LK_E_MEMORY, "out of memory");
-    LK_TRY(lk_json_set(o, "label", json_string(e->label)));
-    LK_TRY(lk_json_set(o, "picture_s", lk_json_seconds(e->picture.start)));
-    LK_TRY(lk_json_set(o, "picture_end_s", lk_json_seconds(e->picture.end)));
-    LK_TRY(add_place(o, &e->place));
-done:
-    return st;
-}
-
+/* A piece of a path is seen only, and its kind is that of its list. */
 static lk_status add_event(json_t *list, const lk_world_event *e)
 {
     lk_status st = LK_OK;
+    const int whole = e->kind != LK_EVENT_PATH;
     json_t *o = json_object();
     LK_REQUIRE(o && json_array_append_new(list, o) == 0, LK_E_MEMORY, "out of memory");
-    LK_TRY(lk_json_set(o, "kind", json_string(lk_world_event_kind_name(e->kind))));
+    if (whole)
+        LK_TRY(lk_json_set(o, "kind", json_string(lk_world_event_kind_name(e->kind))));
     LK_TRY(lk_json_set(o, "label", json_string(e->label)));
     LK_TRY(lk_json_set(o, "picture_s", lk_json_seconds(e->picture.start)));
     LK_TRY(lk_json_set(o, "picture_end_s", lk_json_seconds(e->picture.end)));
-    LK_TRY(lk_json_set(o, "sound_s", lk_json_seconds(e->sound.start)));
-    LK_TRY(lk_json_set(o, "sound_end_s", lk_json_seconds(e->sound.end)));
-    LK_TRY(lk_json_set(o, "strength", lk_json_real(e->strength)));
+    if (whole) {
+        LK_TRY(lk_json_set(o, "sound_s", lk_json_seconds(e->sound.start)));
+        LK_TRY(lk_json_set(o, "sound_end_s", lk_json_seconds(e->sound.end)));
+        LK_TRY(lk_json_set(o, "strength", lk_json_real(e->strength)));
+    }
     LK_TRY(add_place(o, &e->place));
 done:
     return st;
@@ -201,7 +193,7 @@ lk_status lk_world_truth(const lk_world *w, const char *clip, const char *name, 
     list = json_array();
     LK_TRY(lk_json_set(o, "paths", list));
     for (int64_t i = 0; i < lk_world_n_paths(w); i++)
-        LK_TRY(add_path(list, &lk_world_paths(w)[i]));
+        LK_TRY(add_event(list, &lk_world_paths(w)[i]));
     *truth = o;
     o = NULL;
 done:

@@ -135,10 +135,10 @@ done:
     return st;
 }
 
-/* Is every tensor that the store needs there, in its shape, and nothing the model does not know? */
-/* n_absent: of parameters that the file may lack, or NULL where it must have all. */
+/* Is every tensor that the store needs there (`some`: any), in its shape, and nothing the model
+ * does not know? */
 static lk_status check_fit(const lk_safetensors *f, const char *path, const lk_params *params,
-                           int *n_absent)
+                           int some)
 {
     lk_status st = LK_OK;
     lk_text name = {0};
@@ -151,20 +151,19 @@ static lk_status check_fit(const lk_safetensors *f, const char *path, const lk_p
                        "out of memory");
             const int at = lk_safetensors_find(f, name.at);
             n_values += at >= 0;
-            LK_REQUIRE(at >= 0 || n_absent || !lk_params_data(params, i, kept[k].slot), LK_E_SHAPE,
+            LK_REQUIRE(at >= 0 || some || !lk_params_data(params, i, kept[k].slot), LK_E_SHAPE,
                        "'%s' is of another model: it has no tensor '%s'", path, name.at);
-            if (at < 0) {
-                if (n_absent && kept[k].slot == LK_VALUE)
-                    ++*n_absent;
+            if (at < 0)
                 continue;
-            }
             const lk_safetensor *t = lk_safetensors_at(f, at);
             LK_REQUIRE(lk_shape_equal(&t->shape, &shape), LK_E_SHAPE,
                        "'%s' is of another model: tensor '%s' is %s there and %s here", path,
                        name.at, lk_shape_text(&t->shape, theirs), lk_shape_text(&shape, ours));
         }
     }
-    LK_REQUIRE(n_values == lk_safetensors_n(f) && n_values > 0, LK_E_SHAPE,
+    LK_REQUIRE(n_values > 0, LK_E_SHAPE, "'%s' is of another model: it has no tensor of this one",
+               path);
+    LK_REQUIRE(n_values == lk_safetensors_n(f), LK_E_SHAPE,
                "'%s' is of another model: it has %d tensors that are not known here", path,
                lk_safetensors_n(f) - n_values);
 done:
@@ -196,7 +195,7 @@ lk_status lk_checkpoint_read(const char *path, lk_params *params, lk_checkpoint 
     lk_checkpoint counters;
     LK_TRY(open_whole(&f, path));
     LK_TRY(read_counters(f, path, &counters));
-    LK_TRY(check_fit(f, path, params, NULL));
+    LK_TRY(check_fit(f, path, params, 0));
     for (int i = 0; i < lk_params_n(params); i++)
         for (int k = 0; k < N_KEPT; k++) {
             if (!lk_params_data(params, i, kept[k].slot))
@@ -213,13 +212,13 @@ done:
     return st;
 }
 
-static lk_status read_values(const char *path, lk_params *params, int average, int *n_absent)
+static lk_status read_values(const char *path, lk_params *params, int average, int some)
 {
     lk_status st = LK_OK;
     lk_safetensors *f = NULL;
     lk_text name = {0};
     LK_TRY(open_whole(&f, path));
-    LK_TRY(check_fit(f, path, params, n_absent));
+    LK_TRY(check_fit(f, path, params, some));
     for (int i = 0; i < lk_params_n(params); i++) {
         int at;
         LK_REQUIRE(tensor_name(&name, N_KEPT - 1, lk_params_name(params, i)), LK_E_MEMORY,
@@ -237,13 +236,12 @@ done:
 
 lk_status lk_checkpoint_read_values(const char *path, lk_params *params, int average)
 {
-    return read_values(path, params, average, NULL);
+    return read_values(path, params, average, 0);
 }
 
-lk_status lk_checkpoint_begin_with(const char *path, lk_params *params, int *n_others)
+lk_status lk_checkpoint_begin_with(const char *path, lk_params *params)
 {
-    *n_others = 0;
-    return read_values(path, params, 1, n_others);
+    return read_values(path, params, 1, 1);
 }
 
 typedef struct values {

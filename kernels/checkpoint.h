@@ -39,9 +39,9 @@ LK_CHECKED lk_status lk_checkpoint_read(const char *path, lk_params *params, lk_
 
 /* Values alone, for using a model: the averages where the file has them and `average` is not 0. */
 LK_CHECKED lk_status lk_checkpoint_read_values(const char *path, lk_params *params, int average);
-/* The averages or values of those parameters that the file has; others stay as they are.  How many
- * these are; LK_E_SHAPE where it is all. */
-LK_CHECKED lk_status lk_checkpoint_begin_with(const char *path, lk_params *params, int *n_others);
+/* The averages or values of those parameters that the file has; others stay as they are.
+ * LK_E_SHAPE where it has none. */
+LK_CHECKED lk_status lk_checkpoint_begin_with(const char *path, lk_params *params);
 
 /* Values alone, as LK_F32 or LK_BF16, and what they are the weights of: the settings in `target` as
  * lines under the text `key`; and those settings back.  `what` is the name of such a thing in the

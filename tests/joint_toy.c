@@ -1,5 +1,6 @@
 /* joint_toy.c - see joint_toy.h. */
 #include "tests/joint_toy.h"
+#include "tests/check.h"
 
 #include "kernels/mem.h"
 #include "kernels/rng.h"
@@ -123,4 +124,18 @@ done:
     lk_joint_placer_free(&p);
     lk_graph_free(&g);
     return st;
+}
+
+void joint_toy_noise(joint_toy_answer *x)
+{
+    for (int i = 0; i < JOINT_TOY_VIDEO; i++)
+        x->video[i] = lk_rng_normal(8, 0, (uint64_t)i);
+    for (int i = 0; i < JOINT_TOY_AUDIO; i++)
+        x->audio[i] = lk_rng_normal(8, 1, (uint64_t)i);
+}
+
+void joint_toy_ask(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *without,
+                   const joint_toy_answer *x, joint_toy_answer *v)
+{
+    CHECK_OK(joint_toy_run(m, c, without, x->video, x->audio, v->video, v->audio));
 }

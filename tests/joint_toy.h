@@ -30,4 +30,12 @@ lk_status joint_toy_new(lk_joint **m, const lk_joint_config *c, const lk_backend
 lk_status joint_toy_run(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *without,
                         const float *video, const float *audio, float *video_v, float *audio_v);
 
+/* Numbers of all tokens: noise, and what the network says of some, which must succeed. */
+typedef struct joint_toy_answer {
+    float video[JOINT_TOY_VIDEO], audio[JOINT_TOY_AUDIO];
+} joint_toy_answer;
+void joint_toy_noise(joint_toy_answer *x);
+void joint_toy_ask(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *without,
+                   const joint_toy_answer *x, joint_toy_answer *v);
+
 #endif /* LK_TESTS_JOINT_TOY_H */

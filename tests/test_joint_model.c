@@ -141,34 +141,16 @@ static void backends_agree(void **state)
 
 /* ---- who depends on whom ---- */
 
-typedef struct answer {
-    float video[JOINT_TOY_VIDEO], audio[JOINT_TOY_AUDIO];
-} answer;
-
-static void noise(answer *x)
-{
-    for (int i = 0; i < JOINT_TOY_VIDEO; i++)
-        x->video[i] = lk_rng_normal(8, 0, (uint64_t)i);
-    for (int i = 0; i < JOINT_TOY_AUDIO; i++)
-        x->audio[i] = lk_rng_normal(8, 1, (uint64_t)i);
-}
-
-static void ask(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *w,
-                const answer *x, answer *v)
-{
-    CHECK_OK(joint_toy_run(m, c, w, x->video, x->audio, v->video, v->audio));
-}
-
 /* Which sounds answer otherwise when latent 2 of the picture changes; bit i: sound i. */
 static unsigned sounds_moved(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *w)
 {
-    answer x, before, after;
+    joint_toy_answer x, before, after;
     unsigned moved = 0;
-    noise(&x);
-    ask(m, c, w, &x, &before);
+    joint_toy_noise(&x);
+    joint_toy_ask(m, c, w, &x, &before);
     for (int i = 2 * JOINT_TOY_CELLS * 3; i < JOINT_TOY_VIDEO; i++)
         x.video[i] += 1;
-    ask(m, c, w, &x, &after);
+    joint_toy_ask(m, c, w, &x, &after);
     for (int i = 0; i < JOINT_TOY_SOUNDS; i++)
         if (memcmp(&before.audio[4 * i], &after.audio[4 * i], 4 * sizeof(float)) != 0)
             moved |= 1u << i;
@@ -178,12 +160,12 @@ static unsigned sounds_moved(const lk_joint *m, const lk_joint_clip *c, const lk
 static unsigned latents_moved(const lk_joint *m, const lk_joint_clip *c)
 {
     const int row = JOINT_TOY_CELLS * 3;
-    answer x, before, after;
+    joint_toy_answer x, before, after;
     unsigned moved = 0;
-    noise(&x);
-    ask(m, c, NULL, &x, &before);
+    joint_toy_noise(&x);
+    joint_toy_ask(m, c, NULL, &x, &before);
     x.audio[0] += 1; /* sound 0 */
-    ask(m, c, NULL, &x, &after);
+    joint_toy_ask(m, c, NULL, &x, &after);
     for (int i = 0; i < JOINT_TOY_LATENTS; i++)
         if (memcmp(&before.video[row * i], &after.video[row * i], (size_t)row * sizeof(float)) != 0)
             moved |= 1u << i;
@@ -259,15 +241,15 @@ static void late_partners_are_seen_later(void **state)
     const lk_joint_without alone = {.exchange = (const uint8_t[]){1}};
     const lk_joint_without late = {.late = 40 * MS}, gone = {.late = 9000 * MS};
     lk_joint *m = NULL;
-    answer x, now, v;
+    joint_toy_answer x, now, v;
     (void)state;
-    noise(&x);
+    joint_toy_noise(&x);
     CHECK_OK(joint_toy_new(&m, &c, NULL));
-    ask(m, &clip, NULL, &x, &now);
-    ask(m, &clip, &late, &x, &v);
+    joint_toy_ask(m, &clip, NULL, &x, &now);
+    joint_toy_ask(m, &clip, &late, &x, &v);
     assert_memory_not_equal(&now, &v, sizeof v);
-    ask(m, &clip, &alone, &x, &now);
-    ask(m, &clip, &gone, &x, &v);
+    joint_toy_ask(m, &clip, &alone, &x, &now);
+    joint_toy_ask(m, &clip, &gone, &x, &v);
     assert_memory_equal(&now, &v, sizeof v);
     lk_joint_free(&m);
 }
@@ -282,7 +264,7 @@ static void vectors_are_read(void **state)
     lk_joint_clip clip = joint_toy_clip(0);
     problem q = {0};
     lk_joint *m = NULL;
-    answer x, first, v;
+    joint_toy_answer x, first, v;
     (void)state;
     c.text_channels = 3;
     open_problem(&q, &c, lk_backend_reference());
@@ -290,24 +272,24 @@ static void vectors_are_read(void **state)
         if (strncmp(lk_params_name(q.m->params, i), "vectors.", 8) == 0)
             check_weight(&q, i);
     close_problem(&q);
-    noise(&x);
+    joint_toy_noise(&x);
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     clip.n_prompt_vectors = 2;
     CHECK_FAILS(lk_joint_check_clips(m, &s, &clip), LK_E_ARG);
     clip.prompt_vectors = one;
-    ask(m, &clip, NULL, &x, &first);
+    joint_toy_ask(m, &clip, NULL, &x, &first);
     clip.prompt = "another text";
-    ask(m, &clip, NULL, &x, &v);
+    joint_toy_ask(m, &clip, NULL, &x, &v);
     assert_memory_equal(&first, &v, sizeof v);
     clip.prompt_vectors = two;
-    ask(m, &clip, NULL, &x, &v);
+    joint_toy_ask(m, &clip, NULL, &x, &v);
     assert_memory_not_equal(&first, &v, sizeof v);
     clip.n_prompt_vectors = 1; /* both begin alike */
-    ask(m, &clip, NULL, &x, &v);
+    joint_toy_ask(m, &clip, NULL, &x, &v);
     clip.prompt_vectors = one;
-    ask(m, &clip, NULL, &x, &first);
+    joint_toy_ask(m, &clip, NULL, &x, &first);
     assert_memory_equal(&first, &v, sizeof v);
-    ask(m, &clip, &silent, &x, &v);
+    joint_toy_ask(m, &clip, &silent, &x, &v);
     assert_memory_not_equal(&first, &v, sizeof v);
     lk_joint_free(&m);
     c.text_channels = 0;
@@ -346,9 +328,9 @@ static void texts_are_read(void **state)
     lk_joint_event events[2];
     lk_joint_clip clip = joint_toy_clip(0), other = clip;
     lk_joint *m = NULL;
-    answer x, first, v;
+    joint_toy_answer x, first, v;
     (void)state;
-    noise(&x);
+    joint_toy_noise(&x);
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     for (int what = 0; what < 3; what++) {
         other = clip;
@@ -360,14 +342,14 @@ static void texts_are_read(void **state)
             events[0].text = "wood";
         if (what == 2)
             events[0].span.start = events[0].span.end = 10 * MS;
-        ask(m, &clip, NULL, &x, &first);
-        ask(m, &other, NULL, &x, &v);
+        joint_toy_ask(m, &clip, NULL, &x, &first);
+        joint_toy_ask(m, &other, NULL, &x, &v);
         assert_memory_not_equal(&first, &v, sizeof v);
-        ask(m, &clip, &silent, &x, &first);
-        ask(m, &other, &silent, &x, &v);
+        joint_toy_ask(m, &clip, &silent, &x, &first);
+        joint_toy_ask(m, &other, &silent, &x, &v);
         assert_memory_equal(&first, &v, sizeof v);
-        ask(m, &clip, &unscripted, &x, &first);
-        ask(m, &other, &unscripted, &x, &v);
+        joint_toy_ask(m, &clip, &unscripted, &x, &first);
+        joint_toy_ask(m, &other, &unscripted, &x, &v);
         assert_int_equal(memcmp(&first, &v, sizeof v) == 0, what > 0);
     }
     lk_joint_free(&m);
@@ -379,18 +361,18 @@ static void absent_tokens_are_not_there(void **state)
     const lk_joint_config c = joint_toy_config("dense");
     lk_joint_clip clip = joint_toy_clip(0);
     lk_joint *m = NULL;
-    answer x, a, b;
+    joint_toy_answer x, a, b;
     (void)state;
-    noise(&x);
+    joint_toy_noise(&x);
     clip.n_latents = 2;
     clip.n_sounds = 5;
     CHECK_OK(joint_toy_new(&m, &c, NULL));
-    ask(m, &clip, NULL, &x, &a);
+    joint_toy_ask(m, &clip, NULL, &x, &a);
     for (int i = 2 * JOINT_TOY_CELLS * 3; i < JOINT_TOY_VIDEO; i++)
         x.video[i] = 9;
     for (int i = 5 * 4; i < JOINT_TOY_AUDIO; i++)
         x.audio[i] = -9;
-    ask(m, &clip, NULL, &x, &b);
+    joint_toy_ask(m, &clip, NULL, &x, &b);
     assert_memory_equal(a.video, b.video, 2 * JOINT_TOY_CELLS * 3 * sizeof(float));
     assert_memory_equal(a.audio, b.audio, 5 * 4 * sizeof(float));
     lk_joint_free(&m);
@@ -456,11 +438,11 @@ static void models_are_saved_and_loaded(void **state)
     lk_joint_config c = joint_toy_config("frame");
     lk_joint_clip clip = joint_toy_clip(0);
     lk_joint *m = NULL, *again = NULL;
-    answer x, a, b;
+    joint_toy_answer x, a, b;
     (void)state;
     close(mkstemp(path));
     c.clock = "scaled_index";
-    noise(&x);
+    joint_toy_noise(&x);
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     CHECK_OK(lk_joint_set_scale(m, LK_JOINT_AUDIO, mean, deviation));
     CHECK_OK(lk_joint_save(m, path, LK_F32));
@@ -469,8 +451,8 @@ static void models_are_saved_and_loaded(void **state)
     assert_memory_equal(mean, m2, sizeof mean);
     assert_memory_equal(deviation, d2, sizeof deviation);
     assert_string_equal(lk_joint_get_config(again)->clock, "scaled_index");
-    ask(m, &clip, NULL, &x, &a);
-    ask(again, &clip, NULL, &x, &b);
+    joint_toy_ask(m, &clip, NULL, &x, &a);
+    joint_toy_ask(again, &clip, NULL, &x, &b);
     assert_memory_equal(&a, &b, sizeof a);
     CHECK_FAILS(lk_joint_save(m, path, LK_I32), LK_E_ARG);
     CHECK_FAILS(lk_joint_set_scale(m, LK_JOINT_AUDIO, mean, (float[4]){1, 1, 0, 1}), LK_E_NUMERIC);
@@ -504,9 +486,9 @@ static void failed_allocations_are_clean(void **state)
     (void)state;
     for (int n = 1; fired; n += 1 + n / 8) {
         lk_joint *m = NULL;
-        answer x, v;
+        joint_toy_answer x, v;
         lk_status st;
-        noise(&x);
+        joint_toy_noise(&x);
         lk_mem_fail_after(n);
         st = joint_toy_new(&m, &c, NULL);
         if (st == LK_OK)

@@ -5,7 +5,6 @@
 
 #include "av/generate_impl.h"
 #include "kernels/mem.h"
-#include "kernels/rng.h"
 
 #define MS LK_FLICKS_PER_MS
 
@@ -66,22 +65,15 @@ static void where_it_lies_is_counted_by_hand(void **state)
     lk_joint_free(&m);
 }
 
-typedef struct answer {
-    float video[JOINT_TOY_VIDEO], audio[JOINT_TOY_AUDIO];
-} answer;
-
-static answer ask(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *w)
+static joint_toy_answer ask(const lk_joint *m, const lk_joint_clip *c, const lk_joint_without *w)
 {
-    answer x, v;
-    for (int i = 0; i < JOINT_TOY_VIDEO; i++)
-        x.video[i] = lk_rng_normal(8, 0, (uint64_t)i);
-    for (int i = 0; i < JOINT_TOY_AUDIO; i++)
-        x.audio[i] = lk_rng_normal(8, 1, (uint64_t)i);
-    CHECK_OK(joint_toy_run(m, c, w, x.video, x.audio, v.video, v.audio));
+    joint_toy_answer x, v;
+    joint_toy_noise(&x);
+    joint_toy_ask(m, c, w, &x, &v);
     return v;
 }
 
-static int same(answer a, answer b)
+static int same(joint_toy_answer a, joint_toy_answer b)
 {
     return memcmp(&a, &b, sizeof a) == 0;
 }
@@ -96,7 +88,7 @@ static void paths_move_the_picture_alone(void **state)
     lk_joint_event with[2], moved[2];
     lk_joint_clip clip = joint_toy_clip(0), one = clip;
     lk_joint *m = NULL;
-    answer a, b;
+    joint_toy_answer a, b;
     (void)state;
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     with[0] = clip.events[0];
@@ -124,7 +116,7 @@ static void models_without_places_lay_nothing(void **state)
     lk_joint_event events[2];
     lk_joint_clip clip = joint_toy_clip(0);
     lk_joint *m = NULL;
-    answer a;
+    joint_toy_answer a;
     (void)state;
     c.places = false;
     CHECK_OK(joint_toy_new(&m, &c, NULL));

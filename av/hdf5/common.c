@@ -41,6 +41,7 @@ const lk_row_field lk_clip_fields[LK_CLIP_FIELDS] = {
 };
 
 const char *const lk_clip_texts[LK_CLIP_TEXTS] = {"name", "caption", "source"};
+const char *const lk_place_columns[4] = {"events/x", "events/y", "events/to_x", "events/to_y"};
 
 uint64_t lk_clip_checksum(const lk_dataset_clip *c, const lk_dataset_format *f)
 {

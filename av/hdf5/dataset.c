@@ -106,15 +106,15 @@ static void free_texts(char **text, int64_t n)
 /* Files without places have events that are nowhere. */
 static lk_status get_places(shard *s)
 {
-    static const char *const names[4] = {"events/x", "events/y", "events/to_x", "events/to_y"};
     lk_status st = LK_OK;
     double(*rows)[4] = NULL;
     hsize_t dims[1];
-    if (!lk_hdf5_sizes(s->file, names[0], 1, dims))
+    if (!lk_hdf5_sizes(s->file, lk_place_columns[0], 1, dims))
         goto done;
     LK_TRY(LK_NEW_ARRAY(&rows, s->n_events + 1));
     for (int k = 0; k < 4; k++)
-        LK_TRY(get_column(s, names[k], H5T_NATIVE_DOUBLE, s->n_events, &rows[0][k], sizeof *rows));
+        LK_TRY(get_column(s, lk_place_columns[k], H5T_NATIVE_DOUBLE, s->n_events, &rows[0][k],
+                          sizeof *rows));
     for (int64_t i = 0; i < s->n_events; i++) {
         const double *r = rows[i];
         const int at = isfinite(r[0]) && isfinite(r[1]), to = isfinite(r[2]) && isfinite(r[3]);

@@ -49,6 +49,7 @@ typedef struct lk_row_field {
 enum { LK_CLIP_FIELDS = 8, LK_CLIP_TEXTS = 3 };
 extern const lk_row_field lk_clip_fields[LK_CLIP_FIELDS]; /* all of 64 bits, the last unsigned */
 extern const char *const lk_clip_texts[LK_CLIP_TEXTS];
+extern const char *const lk_place_columns[4]; /* x and y of a place, and of where it leads */
 
 /* Checksum of what a clip shows and sounds. */
 typedef struct lk_hash64 lk_hash64;

@@ -193,7 +193,6 @@ done:
 /* NAN for what a place does not have. */
 static lk_status put_places(const lk_shard *s)
 {
-    static const char *const names[4] = {"events/x", "events/y", "events/to_x", "events/to_y"};
     lk_status st = LK_OK;
     double(*rows)[4] = NULL;
     LK_TRY(LK_NEW_ARRAY(&rows, s->n_events + 1));
@@ -203,8 +202,8 @@ static lk_status put_places(const lk_shard *s)
             rows[i][k] = k / 2 >= p->ends ? NAN : k % 2 ? p->y[k / 2] : p->x[k / 2];
         }
     for (int k = 0; k < 4; k++)
-        LK_TRY(put_column(s, names[k], H5T_NATIVE_DOUBLE, s->n_events, &rows[0][k], sizeof *rows,
-                          k % 2 ? "height" : "width"));
+        LK_TRY(put_column(s, lk_place_columns[k], H5T_NATIVE_DOUBLE, s->n_events, &rows[0][k],
+                          sizeof *rows, k % 2 ? "height" : "width"));
 done:
     lk_free(rows);
     return st;

@@ -106,8 +106,8 @@ lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 
 /* The spans that a stream's latents, or events, have for the exchange. */
 void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stream, lk_span *out);
-/* Of events that are attended, in their order; how many. */
-int lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
+/* Of events that are attended, in their order. */
+void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out);
 
 /* A piece of a path is laid only. */
 static inline int lk_joint_attended(const lk_joint_event *e)

@@ -73,7 +73,7 @@ void lk_joint_clock_spans(lk_joint_clock clock, const lk_joint_clip *c, int stre
 }
 
 /* A plan wants ends in order too: an event that ends before an earlier one is held to its end. */
-int lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out)
+void lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span *out)
 {
     int n = 0;
     for (int i = 0; i < c->n_events; i++) {
@@ -84,7 +84,6 @@ int lk_joint_clock_events(lk_joint_clock clock, const lk_joint_clip *c, lk_span 
             out[n].end = lk_attend_end(out[n - 1]);
         n++;
     }
-    return n;
 }
 
 /* ---- a placer: room for everything ---- */
@@ -246,7 +245,7 @@ static void note_events(lk_joint_placer *p, const lk_joint_clip *c, int b, int s
     }
     p->all[b] = n;
     if (p->s.events)
-        (void)lk_joint_clock_events(p->m->clock, c, p->event + (int64_t)b * p->s.events);
+        lk_joint_clock_events(p->m->clock, c, p->event + (int64_t)b * p->s.events);
 }
 
 static void note_spans(lk_joint_placer *p, const lk_joint_clip *clips,

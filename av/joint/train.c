@@ -357,7 +357,7 @@ lk_status lk_joint_train(const lk_joint_train_config *c, lk_train_result *result
         n++;
     }
     if (c->start_from && c->start_from[0])
-        LK_TRY(lk_checkpoint_begin_with(c->start_from, c->model->params, &(int){0}));
+        LK_TRY(lk_checkpoint_begin_with(c->start_from, c->model->params));
     if (c->n_held_out > 0 || c->show)
         LK_TRY(lk_joint_onlooker_new(&onlooker, c));
     LK_TRY(run(c, n, phases, onlooker, result));
