@@ -199,6 +199,7 @@ typedef struct lk_joint_train_config {
     double no_text, no_script, no_exchange;
     double no_places; /* share of clips whose events are not laid on the picture */
     double hold_audio, hold_video, hold_first, hold_range; /* shares of clips that train a task */
+    double held_script; /* share of clips with a whole stream held that keep their script */
     double
         motion; /* how much more a position of the picture counts for what moves there (batch.c) */
     int log_every, save_every, keep;

@@ -3,7 +3,7 @@
  *
  * Every clip draws its levels, its noise, whether its text and its exchange are dropped, and a
  * task: nothing held, a stream held whole, the first latent of the picture held, or everything
- * outside a range of time held.
+ * outside a range of time held. Beside a script a given stream teaches little: both say when.
  */
 #include "av/joint/joint_impl.h"
 
@@ -36,6 +36,7 @@ const lk_option lk_joint_train_options[] = {
     LK_OPT_DOUBLE(O, no_exchange, 0.1, 0, 1, "share of clips whose streams do not meet"),
     LK_OPT_DOUBLE(O, hold_audio, 0.1, 0, 1, "share of clips with all of the sound given"),
     LK_OPT_DOUBLE(O, hold_video, 0.1, 0, 1, "share of clips with all of the picture given"),
+    LK_OPT_DOUBLE(O, held_script, 0.3, 0, 1, "share of these two that keep their script"),
     LK_OPT_DOUBLE(O, hold_first, 0.05, 0, 1, "share of clips with the first picture given"),
     LK_OPT_DOUBLE(O, hold_range, 0.1, 0, 1, "share of clips given outside a range of time"),
     LK_OPT_DOUBLE(O, motion, 0, 0, 1, "how much more pictures count where they move"),
@@ -91,11 +92,12 @@ static void hold_range(const lk_joint_clip *c, uint64_t seed, int64_t clip, uint
     hold_outside(c->audio_span, c->n_sounds, from, to, held[1]);
 }
 
-/* A clip never has everything held. */
-static void draw_task(const lk_joint_train_config *t, lk_joint_clip *c, uint64_t seed, int64_t clip,
+/* A clip never has everything held. True where a whole stream is. */
+static bool draw_task(const lk_joint_train_config *t, lk_joint_clip *c, uint64_t seed, int64_t clip,
                       uint8_t *held[2])
 {
     double r = draw(seed, clip, 0);
+    bool whole = false;
     for (int s = 0; s < 2; s++) {
         const uint8_t *given = s ? c->audio_held : c->video_held;
         const int n = s ? c->n_sounds : c->n_latents;
@@ -103,10 +105,10 @@ static void draw_task(const lk_joint_train_config *t, lk_joint_clip *c, uint64_t
             held[s][i] = given && given[i];
     }
     if ((r -= t->hold_audio) < 0) {
-        if (c->n_latents)
+        if ((whole = c->n_latents > 0))
             memset(held[1], 1, (size_t)c->n_sounds);
     } else if ((r -= t->hold_video) < 0) {
-        if (c->n_sounds)
+        if ((whole = c->n_sounds > 0))
             memset(held[0], 1, (size_t)c->n_latents);
     } else if ((r -= t->hold_first) < 0) {
         if (c->n_latents > 1)
@@ -116,6 +118,7 @@ static void draw_task(const lk_joint_train_config *t, lk_joint_clip *c, uint64_t
     }
     c->video_held = c->video ? held[0] : NULL;
     c->audio_held = c->audio ? held[1] : NULL;
+    return whole;
 }
 
 /* ---- a batch ---- */
@@ -156,10 +159,11 @@ static void mix_some(void *context, int64_t first, int64_t end)
         const int64_t clip = m->index * to->sizes.batch + b;
         uint8_t *held[2] = {lk_joint_batch_held(to, b, 0), lk_joint_batch_held(to, b, 1)};
         double level[2];
+        bool whole;
         lk_joint_draw_levels(&c->model->config, m->seed, clip, level);
-        draw_task(c, &to->clips[b], m->seed, clip, held);
+        whole = draw_task(c, &to->clips[b], m->seed, clip, held);
         to->no_text[b] = draw(m->seed, clip, 4) < c->no_text;
-        to->no_script[b] = draw(m->seed, clip, 7) < c->no_script;
+        to->no_script[b] = draw(m->seed, clip, 7) < (whole ? 1 - c->held_script : c->no_script);
         to->no_places[b] = draw(m->seed, clip, 8) < c->no_places;
         to->no_exchange[b] = draw(m->seed, clip, 5) < c->no_exchange;
         lk_joint_batch_mix(to, b, m->seed, clip, level);
