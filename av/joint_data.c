@@ -288,11 +288,16 @@ done:
     return st;
 }
 
+static void path_of(const lk_joint_data *d, int64_t i, char *path, size_t bytes)
+{
+    snprintf(path, bytes, "%s/%06lld.h5", d->c.cache, (long long)i);
+}
+
 static lk_status take_clip(lk_joint_data *d, int64_t i, char *path, size_t bytes)
 {
     lk_status st = LK_OK;
     lk_latents *l = NULL;
-    snprintf(path, bytes, "%s/%06lld.h5", d->c.cache, (long long)i);
+    path_of(d, i, path, bytes);
     open_cached(d, i, path, &l);
     if (!l) {
         LK_TRY(encode_clip(d, i, path));
@@ -305,6 +310,36 @@ done:
     return st;
 }
 
+static lk_status not_stopped(const lk_joint_data *d, int64_t i)
+{
+    lk_status st = LK_OK;
+    LK_REQUIRE(!d->c.stop || !*d->c.stop, LK_E_INTERRUPTED, "stopped at clip %lld of %lld",
+               (long long)i, (long long)d->n);
+done:
+    return st;
+}
+
+/* Every n-th clip is this process's to encode; all of them are there when it returns. */
+static lk_status encode_share(lk_joint_data *d, lk_progress *bar, char *path, size_t bytes)
+{
+    lk_status st = LK_OK;
+    const int n = lk_comm_n(d->c.comm);
+    int64_t all = 0;
+    for (int64_t i = lk_comm_rank(d->c.comm); i < d->n; i += n) {
+        lk_latents *l = NULL;
+        LK_TRY(not_stopped(d, i));
+        path_of(d, i, path, bytes);
+        open_cached(d, i, path, &l);
+        if (!l)
+            LK_TRY(encode_clip(d, i, path));
+        lk_latents_close(&l);
+        lk_progress_set(bar, (double)(i + 1) / (double)d->n);
+    }
+    LK_TRY(lk_comm_most(d->c.comm, &all));
+done:
+    return st;
+}
+
 static lk_status take_clips(lk_joint_data *d)
 {
     lk_status st = LK_OK;
@@ -313,9 +348,10 @@ static lk_status take_clips(lk_joint_data *d)
     char *path = NULL;
     lk_progress_start(&bar, "latents", 1);
     LK_TRY(LK_NEW_ARRAY(&path, bytes));
+    if (lk_comm_n(d->c.comm) > 1)
+        LK_TRY(encode_share(d, &bar, path, bytes));
     for (int64_t i = 0; i < d->n; i++) {
-        LK_REQUIRE(!d->c.stop || !*d->c.stop, LK_E_INTERRUPTED, "stopped at clip %lld of %lld",
-                   (long long)i, (long long)d->n);
+        LK_TRY(not_stopped(d, i));
         LK_TRY(take_clip(d, i, path, bytes));
         lk_progress_set(&bar, (double)(i + 1) / (double)d->n);
     }

@@ -2,7 +2,8 @@
  *
  * Every clip of the datasets is encoded into a file of latents (latents.h) in a cache folder; files
  * that are there already and were made by the same tokenizers are taken as they are, so a pass that
- * was stopped goes on.  Then all latents lie in memory: about 35 kB a second of 64 x 64 pictures.
+ * was stopped goes on.  Several processes share that work.  Then all latents lie in memory: about
+ * 35 kB a second of 64 x 64 pictures.
  *
  * A clip's caption is its prompt; its events are its script, "kind label" each.
  *
@@ -26,6 +27,7 @@ typedef struct lk_joint_data_config {
     const char *embeddings;    /* file with captions as vectors (embeddings.h), or NULL */
     const char *cache;         /* folder */
     int batch;                 /* clips at once */
+    lk_comm *comm;             /* processes that share the cache, each encoding a part; or NULL */
     const volatile int *stop;  /* may be NULL */
 } lk_joint_data_config;
 

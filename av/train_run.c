@@ -213,14 +213,14 @@ static const lk_option tokenizer_rows[] = {
     LK_OPT_TEXT(tokenizers, embeddings, NULL, "captions as vectors that another encoder made"),
     LK_OPT_INT(tokenizers, batch, 8, 1, 4096, "clips at once"), LK_OPT_END};
 
-/* Latents lie in RUN/`folder`, a folder of its own for each process. */
+/* Latents lie in RUN/`folder`. */
 static lk_status open_joint_data(setup *s, const tokenizers *t, const char *const *paths,
                                  int64_t n_paths, const char *folder, lk_joint_data **data)
 {
     lk_status st = LK_OK;
     char *cache = NULL;
-    LK_TRY(LK_NEW_ARRAY(&cache, strlen(s->run->folder) + strlen(folder) + 16));
-    sprintf(cache, "%s/%s%d", s->run->folder, folder, lk_comm_rank(s->comm));
+    LK_TRY(LK_NEW_ARRAY(&cache, strlen(s->run->folder) + strlen(folder) + sizeof "/"));
+    sprintf(cache, "%s/%s", s->run->folder, folder);
     LK_TRY(lk_joint_data_open(data, &(lk_joint_data_config){.paths = paths,
                                                             .n_paths = n_paths,
                                                             .vae = t->vae,
@@ -229,6 +229,7 @@ static lk_status open_joint_data(setup *s, const tokenizers *t, const char *cons
                                                             .embeddings = t->embeddings,
                                                             .cache = cache,
                                                             .batch = t->batch,
+                                                            .comm = s->comm,
                                                             .stop = lk_stop_flag()}));
 done:
     lk_free(cache);

@@ -29,7 +29,7 @@ $lockstep train joint data=data.h5 $tokenizers $model tokenizers.batch=2 train.s
 
 # A run that lost its last step goes on and ends in the same bits, from the latents that are there.
 cp -r joint again
-rm -f again/DONE again/checkpoints/step_00000004.safetensors again/latents0/000001.h5
+rm -f again/DONE again/checkpoints/step_00000004.safetensors again/latents/000001.h5
 $lockstep train joint --resume -o again 2>err || fail "resume"
 cmp -s joint/checkpoints/step_00000004.safetensors again/checkpoints/step_00000004.safetensors ||
     fail "the resumed run differs"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# joint_train.sh LOCKSTEP - what surrounds the training of the joint model: clips that are held out are measured and
-# sampled without a trace in the weights, and a run that goes on leaves the same pictures and numbers.
+# joint_train.sh LOCKSTEP [MPIRUN] - what surrounds the training of the joint model: clips that are held out are measured
+# and sampled without a trace in the weights, a run that goes on leaves the same pictures and numbers, and two processes
+# share latents and batches.
 set -u
 export OMP_WAIT_POLICY=PASSIVE
 lockstep=$(realpath "$1")
@@ -63,12 +64,29 @@ assert given != first and first != second
 PY
 
 cp -r seen again
-rm -f again/DONE again/$last again/samples/step_00000004.png again/validation0/000001.h5
+rm -f again/DONE again/$last again/samples/step_00000004.png again/validation/000001.h5
 $lockstep train joint --resume -o again 2>err || fail "resume"
 cmp -s seen/$last again/$last || fail "the resumed run differs"
 cmp -s seen/samples/step_00000004.png again/samples/step_00000004.png || fail "its pictures differ"
 numbers() { sed 's/,"samples_per_s".*//' "$1/log.jsonl"; }
 [ "$(numbers seen)" = "$(numbers again)" ] || fail "its log differs"
+
+# Two processes with half of every batch each, and one folder of latents.
+if [ -x "${2:-}" ]; then
+    half=${common/tokenizers.batch=2/tokenizers.batch=1}
+    LK_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+        ASAN_OPTIONS=detect_leaks=0 "$2" -n 2 --oversubscribe $lockstep train joint $half train.steps=4 \
+        train.log_every=1 -o two 2>err || fail "train by two"
+    [ "$(ls two)" = "$(ls alone)" ] && [ "$(ls two/latents)" = "$(ls alone/latents)" ] || fail "what two leave"
+    $lockstep train joint $common train.steps=4 train.log_every=1 -o one 2>err || fail "train by one"
+    python3 - <<'PY' || fail "losses of two processes"
+import json
+one, two = [[json.loads(line)["loss"] for line in open(f"{run}/log.jsonl")] for run in ("one", "two")]
+assert len(one) == len(two) == 4 and all(abs(a - b) < 1e-5 * a for a, b in zip(one, two)), (one, two)
+PY
+else
+    echo "joint_train: no mpirun: not trained by two processes"
+fi
 
 # In parts, and with clips that say nothing about themselves.
 parts="train.steps=4 train.crop_latents=2 train.unlabelled=0.5 data=[data.h5,plain.h5]"

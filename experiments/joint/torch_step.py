@@ -207,7 +207,7 @@ def torch_turn(a):
 
 def lockstep_turn(a, run):
     log = run / "log.jsonl"
-    subprocess.run(["rm", "-rf"] + [f for f in run.glob("*") if f.name != "latents0"])
+    subprocess.run(["rm", "-rf"] + [f for f in run.glob("*") if f.name != "latents"])
     command = [a.lockstep, "train", "joint", f"data=[{','.join(a.data)}]", f"tokenizers.vae={a.vae}",
                f"tokenizers.codec={a.codec}", f"tokenizers.batch={a.batch}", f"model.preset={a.preset}",
                f"model.patch={a.patch}", f"train.steps={a.steps}", f"train.compute={a.dtype}", "train.log_every=1",
