@@ -14,6 +14,9 @@
  * row of the batch, with the mean use (Defossez et al. 2024, section 3.3.2).  Looked for every 5
  * steps.
  *
+ * Several processes, each with a part of the batch, add their sums and counts up and hold the same
+ * codes; which of them gives a row to a code that is born again follows from the code's number.
+ *
  * Everything follows from the store, the step, the batch and the seed, so a resumed training goes
  * on in the same bits.
  */
@@ -36,6 +39,7 @@ struct lk_codec_books {
     int64_t rows;
     double memory, dead;
     uint64_t seed;
+    lk_comm *comm;
     float *codes, *use; /* of the stage at work */
     float *sum, *count; /* of the batch */
     float *mean;        /* k-means: centres, unit */
@@ -43,7 +47,8 @@ struct lk_codec_books {
 };
 
 lk_status lk_codec_books_new(lk_codec_books **out, const lk_codec_config *c, lk_params *params,
-                             int64_t n_rows, double memory, double dead, uint64_t seed)
+                             int64_t n_rows, double memory, double dead, uint64_t seed,
+                             lk_comm *comm)
 {
     lk_status st = LK_OK;
     lk_codec_books *k = NULL;
@@ -58,6 +63,7 @@ lk_status lk_codec_books_new(lk_codec_books **out, const lk_codec_config *c, lk_
     k->memory = memory;
     k->dead = dead;
     k->seed = seed;
+    k->comm = comm;
     LK_TRY(LK_NEW_ARRAY(&k->codes, n));
     LK_TRY(LK_NEW_ARRAY(&k->sum, n));
     LK_TRY(LK_NEW_ARRAY(&k->mean, n));
@@ -207,31 +213,50 @@ static void start(lk_codec_books *k, float use, const float *unit, uint64_t stre
 
 /* ---- moving averages, rebirth ---- */
 
-static void blend(lk_codec_books *k, const float *unit, const int32_t *index)
+static lk_status blend(lk_codec_books *k, const float *unit, const int32_t *index)
 {
+    lk_status st = LK_OK;
     const float m = (float)k->memory;
     tally(k, unit, index);
+    LK_TRY(lk_comm_sum(k->comm, k->count, k->entries));
+    LK_TRY(lk_comm_sum(k->comm, k->sum, (int64_t)k->entries * k->width));
     for (int64_t j = 0; j < k->entries; j++)
         k->use[j] = m * k->use[j] + (1 - m) * k->count[j];
     for (int64_t i = 0; i < (int64_t)k->entries * k->width; i++)
         k->codes[i] = m * k->codes[i] + (1 - m) * k->sum[i];
+done:
+    return st;
 }
 
-static void bear_again(lk_codec_books *k, const float *unit, uint64_t stream)
+/* A row for each code of this process's share that is hardly used, into the sums. */
+static void offer_rows(lk_codec_books *k, double least, const float *unit, uint64_t stream)
 {
-    double mean = 0;
+    memset(k->sum, 0, sizeof(float) * (size_t)k->entries * (size_t)k->width);
+    for (int64_t j = lk_comm_rank(k->comm); j < k->entries; j += lk_comm_n(k->comm))
+        if (k->use[j] < least)
+            memcpy(k->sum + j * k->width, random_row(k, unit, stream, (uint64_t)j),
+                   sizeof(float) * (size_t)k->width);
+}
+
+static lk_status bear_again(lk_codec_books *k, const float *unit, uint64_t stream)
+{
+    lk_status st = LK_OK;
+    double mean = 0, least;
     for (int j = 0; j < k->entries; j++)
         mean += k->use[j];
     mean /= k->entries;
+    least = k->dead * mean;
+    offer_rows(k, least, unit, stream);
+    LK_TRY(lk_comm_sum(k->comm, k->sum, (int64_t)k->entries * k->width));
     for (int64_t j = 0; j < k->entries; j++) {
-        const float *e;
-        if (k->use[j] >= k->dead * mean)
+        if (k->use[j] >= least)
             continue;
-        e = random_row(k, unit, stream, (uint64_t)j);
         k->use[j] = (float)mean;
         for (int i = 0; i < k->width; i++)
-            k->codes[j * k->width + i] = (float)mean * e[i];
+            k->codes[j * k->width + i] = (float)mean * k->sum[j * k->width + i];
     }
+done:
+    return st;
 }
 
 static int find(const lk_codec_books *k, int stage, const char *what)
@@ -289,9 +314,9 @@ lk_status lk_codec_books_update(lk_codec_books *k, int stage, int64_t step, cons
                    (int)index[r]);
     LK_TRY(lk_params_read(k->params, codes, LK_VALUE, LK_F32, k->codes));
     LK_TRY(lk_params_read(k->params, use, LK_VALUE, LK_F32, k->use));
-    blend(k, unit, index);
+    LK_TRY(blend(k, unit, index));
     if (step % REBIRTH_EVERY == 0)
-        bear_again(k, unit, stream_of(stage, step, 1));
+        LK_TRY(bear_again(k, unit, stream_of(stage, step, 1)));
     LK_TRY(write_both(k, codes, k->codes));
     LK_TRY(write_both(k, use, k->use));
 done:

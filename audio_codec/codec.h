@@ -54,7 +54,8 @@ typedef struct lk_codec_config {
     int linear, bands; /* numbers of a latent that sound depends on linearly; of its spectrum */
     int stages, entries, code_width; /* residual quantiser: codes of code_width numbers */
     int continuous;                  /* channels of the Gaussian latent */
-    double target_kl_nats;           /* a latent, with and without tokens; bits/s = 25 KL / ln 2 */
+    double target_kl_nats;           /* of a Gaussian latent; bits/s = 25 KL / ln 2 */
+    double alone_kl_nats;            /* of one without tokens beside it; 0: as with them */
     const char *activation;          /* "gelu" or "snake" */
     int labels;                      /* classes stage 1 is supervised with; 0: none */
     int seed;                        /* of all initial weights */
@@ -156,9 +157,10 @@ typedef struct lk_codec_train_settings {
     double clip, decay, average;
     double mel, stft, wave, commit, rebuild, kl, label; /* weights of the losses */
     double adversarial, feature;
-    double code_memory;  /* of the moving averages that codes are */
-    double dead;         /* codes used less than this share of the mean use are born again */
-    const char *compute; /* "f32" or "bf16" */
+    double code_memory;     /* of the moving averages that codes are */
+    double dead;            /* codes used less than this share of the mean use are born again */
+    const char *compute;    /* "f32" or "bf16" */
+    const char *start_from; /* file with weights of such a codec, instead of a fit; or NULL */
     int log_every, save_every, keep;
 } lk_codec_train_settings;
 
@@ -183,8 +185,9 @@ typedef struct lk_codec_train_config {
     const lk_safetensors_text *texts;
 } lk_codec_train_config;
 
-/* A training that does not go on begins with a fit: crops with indices from LK_CODEC_FIT_INDEX on
- * make the codec a linear one (audio_codec/fit.c).  Failures and stops as in train.h. */
+/* A training that does not go on, and has nothing to start from, begins with a fit: crops with
+ * indices from LK_CODEC_FIT_INDEX on make the codec a linear one (audio_codec/fit.c).  Failures and
+ * stops as in train.h. */
 #define LK_CODEC_FIT_INDEX (INT64_C(1) << 40)
 LK_CHECKED lk_status lk_codec_train(const lk_codec_train_config *config);
 

@@ -99,6 +99,8 @@ void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec
 lk_var lk_codec_from_tokens(lk_graph *g, const lk_codec_config *c, lk_var tokens, int n);
 /* What the Gaussian latent describes: everything, or what tokens leave. */
 typedef enum lk_codec_part { LK_CODEC_ALONE, LK_CODEC_REST } lk_codec_part;
+/* Information it should have, in nats a latent (config.c). */
+double lk_codec_target_nats(const lk_codec_config *c, lk_codec_part part);
 /* h or residual [B, T, W] -> mean and log-variance f32 [B, T, continuous]. */
 void lk_codec_moments(lk_graph *g, const lk_codec_config *c, lk_codec_part part, lk_var h,
                       lk_var *mean, lk_var *log_var);
@@ -113,10 +115,11 @@ lk_var lk_codec_perplexity(lk_graph *g, const lk_codec_config *c, int stage);
 
 typedef struct lk_codec_books lk_codec_books;
 
-/* Keeper of the codes of all stages during a training. */
+/* Keeper of the codes of all stages during a training, in which each process has n_rows of a batch.
+ */
 LK_CHECKED lk_status lk_codec_books_new(lk_codec_books **k, const lk_codec_config *c,
                                         lk_params *params, int64_t n_rows, double memory,
-                                        double dead, uint64_t seed);
+                                        double dead, uint64_t seed, lk_comm *comm);
 void lk_codec_books_free(lk_codec_books **k);
 /* Codes of a stage from unit [n_rows, code_width] by k-means, each used `use` times a batch, and
  * the one of each row. */

@@ -24,6 +24,8 @@ const lk_option lk_codec_options[] = {
                "channels of the Gaussian latent"),
     LK_OPT_DOUBLE(lk_codec_config, target_kl_nats, 110, 1, 10000,
                   "information in a Gaussian latent; 110 nats are 4 kbit/s"),
+    LK_OPT_DOUBLE(lk_codec_config, alone_kl_nats, 0, 0, 10000,
+                  "the same where there are no tokens beside it; 0: as much"),
     LK_OPT_CHOICE(lk_codec_config, activation, "gelu", "gelu|snake", "inside the blocks"),
     LK_OPT_INT(lk_codec_config, labels, 0, 0, 65536, "classes the first stage is supervised with"),
     LK_OPT_INT(lk_codec_config, seed, 1, 0, 2147483647, "of the initial weights"),
@@ -55,6 +57,7 @@ const lk_option lk_codec_train_options[] = {
     LK_OPT_DOUBLE(S, code_memory, 0.995, 0, 0.99999, "memory of the averages that codes are"),
     LK_OPT_DOUBLE(S, dead, 0.2, 0, 0.9, "share of the mean use below which a code is replaced"),
     LK_OPT_CHOICE(S, compute, "f32", "f32|bf16", "element type of products and convolutions"),
+    LK_OPT_TEXT(S, start_from, NULL, "weights to begin with; what the file lacks starts anew"),
     LK_OPT_INT(S, log_every, 10, 1, 1000000, "steps a line of the log"),
     LK_OPT_INT(S, save_every, 1000, 0, 100000000, "steps a checkpoint; 0: at the end"),
     LK_OPT_INT(S, keep, 2, 0, 1000000, "newest checkpoints kept; 0: all"),
@@ -92,6 +95,8 @@ static lk_status check_table(const lk_option *options, const void *target, const
     for (const lk_option *o = options; o->name; o++) {
         const char *field = (const char *)target + o->offset;
         double x;
+        if (o->type == LK_OPTION_TEXT)
+            continue;
         if (o->type == LK_OPTION_CHOICE) {
             LK_REQUIRE(*(const char *const *)field, LK_E_ARG, "%s: '%s' is not set", what, o->name);
             continue;
@@ -102,6 +107,11 @@ static lk_status check_table(const lk_option *options, const void *target, const
     }
 done:
     return st;
+}
+
+double lk_codec_target_nats(const lk_codec_config *c, lk_codec_part part)
+{
+    return part == LK_CODEC_ALONE && c->alone_kl_nats > 0 ? c->alone_kl_nats : c->target_kl_nats;
 }
 
 lk_status lk_codec_check(const lk_codec_config *c)

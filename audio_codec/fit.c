@@ -225,14 +225,15 @@ static double water_level(const float *variance, int64_t k, double nats)
     return exp(hi);
 }
 
-static lk_status fit_gaussian(fitting *f, const char *part)
+static lk_status fit_gaussian(fitting *f, lk_codec_part which)
 {
     lk_status st = LK_OK;
     const int64_t w = f->c->latent_width, n = f->c->continuous, k = n < w ? n : w;
+    const char *part = which == LK_CODEC_ALONE ? "alone" : "rest";
     char layer[32];
     double level;
     LK_TRY(components(f, k));
-    level = water_level(f->variance, k, f->c->target_kl_nats);
+    level = water_level(f->variance, k, lk_codec_target_nats(f->c, which));
     memset(f->weight, 0, sizeof *f->weight * (size_t)(2 * n * w));
     for (int64_t i = 0; i < n; i++) {
         const double d = i < k ? (double)f->variance[i] : 0, v = i < k ? noise_of(d, level) : 1;
@@ -326,7 +327,7 @@ static lk_status fit_stages(fitting *f)
     float *codes = NULL;
     char layer[48];
     LK_TRY(LK_NEW_ARRAY(&codes, (int64_t)c->entries * n));
-    LK_TRY(lk_codec_books_new(&books, c, f->codec->params, f->rows, 0, 0, (uint64_t)c->seed));
+    LK_TRY(lk_codec_books_new(&books, c, f->codec->params, f->rows, 0, 0, (uint64_t)c->seed, NULL));
     for (int i = 0; i < c->stages; i++) {
         snprintf(layer, sizeof layer, "quantiser.%d.in", i);
         LK_TRY(fit_in(f, layer, k));
@@ -356,9 +357,9 @@ lk_status lk_codec_fit(lk_codec *codec, lk_codec_crops crops, void *user, int ba
     LK_TRY(open_fitting(&f, batch, latents));
     LK_TRY(fit_samples(&f, crops, user, latents));
     LK_TRY(encode_all(&f, crops, user, latents));
-    LK_TRY(fit_gaussian(&f, "alone"));
+    LK_TRY(fit_gaussian(&f, LK_CODEC_ALONE));
     LK_TRY(fit_stages(&f));
-    LK_TRY(fit_gaussian(&f, "rest"));
+    LK_TRY(fit_gaussian(&f, LK_CODEC_REST));
 done:
     close_fitting(&f);
     return st;

@@ -5,8 +5,8 @@
  *   latent = sum over i of stage_on_i o_i + latent_on Z z + rest_on Z' z' + raw_on h
  *   z from h,  z' from r = h - stop(sum over i of o_i)
  *   KL = mean over latents of sum over channels of (e^v + m^2 - 1 - v) / 2, in nats
- *   kl_loss = ((KL of z - target)^2 + (KL of z' - target)^2) / 2      (Seetharaman, Kumar 2026)
- *   label = mean over labelled latents of -ln softmax(logits)[label]
+ *   kl_loss = ((KL of z - its target)^2 + (KL of z' - its target)^2) / 2      (Seetharaman, Kumar
+ * 2026) label = mean over labelled latents of -ln softmax(logits)[label]
  */
 #include "audio_codec/codec_impl.h"
 
@@ -33,9 +33,10 @@ static lk_var gaussian(lk_graph *g, const lk_codec_config *c, lk_codec_model *m,
     return lk_codec_from_latent(g, c, part, lk_add(g, mean, z));
 }
 
-static lk_var missed(lk_graph *g, const lk_codec_config *c, lk_var nats)
+static lk_var missed(lk_graph *g, const lk_codec_config *c, const lk_codec_model *m,
+                     lk_codec_part part)
 {
-    return lk_square(g, lk_affine(g, nats, 1, -c->target_kl_nats));
+    return lk_square(g, lk_affine(g, m->kl_nats[part], 1, -lk_codec_target_nats(c, part)));
 }
 
 /* The part that goes to the decoder. */
@@ -55,7 +56,7 @@ static lk_var bottleneck(lk_graph *g, const lk_codec_config *c, lk_codec_model *
     z[1] = gaussian(g, c, m, LK_CODEC_REST, rest);
     for (int i = 0; i < 2; i++)
         sum = lk_add(g, sum, lk_mul(g, z[i], w->gaussian_on[i]));
-    m->kl_loss = lk_add(g, missed(g, c, m->kl_nats[0]), missed(g, c, m->kl_nats[1]));
+    m->kl_loss = lk_add(g, missed(g, c, m, LK_CODEC_ALONE), missed(g, c, m, LK_CODEC_REST));
     m->kl_loss = lk_scale(g, m->kl_loss, 0.5);
     return lk_add(g, sum, lk_mul(g, h, w->raw_on));
 }

@@ -338,16 +338,19 @@ static lk_train_phase phase_of(training *t, lk_graph *g, const char *name, int64
     };
 }
 
-/* The weights a training starts from, unless it goes on. */
-static lk_status fit(training *t)
+/* The weights a training starts from, unless it goes on: a file's, or a fit. */
+static lk_status begin(training *t)
 {
     lk_status st = LK_OK;
+    const char *from = t->s->start_from;
     lk_text checkpoints = {0};
     char *latest = NULL;
     LK_TRY(lk_text_add(&checkpoints, "%s/checkpoints", t->config->folder));
     if (t->config->resume)
         LK_TRY(lk_checkpoint_latest(checkpoints.at, &latest));
-    if (!latest)
+    if (!latest && from && from[0])
+        LK_TRY(lk_checkpoint_begin_with(from, t->codec->params));
+    else if (!latest)
         LK_TRY(
             lk_codec_fit(t->codec, t->config->crops, t->config->user, t->s->batch, t->s->latents));
 done:
@@ -362,10 +365,10 @@ static lk_status open_first(training *t)
     const int64_t rows = (int64_t)t->s->batch * t->s->latents;
     LK_TRY(lk_codec_new(&t->codec, t->c, t->config->backend));
     LK_TRY(make_room(t));
-    LK_TRY(fit(t));
+    LK_TRY(begin(t));
     LK_TRY(record_first(t));
     LK_TRY(lk_codec_books_new(&t->books, t->c, t->codec->params, rows, t->s->code_memory,
-                              t->s->dead, (uint64_t)t->c->seed));
+                              t->s->dead, (uint64_t)t->c->seed, t->config->comm));
     t->phase[0] = phase_of(t, t->graph[0], NULL, t->s->steps);
     t->phase[0].optim.trains = trains_first;
     t->phase[0].after_step = update_codes;

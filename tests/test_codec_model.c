@@ -202,7 +202,7 @@ static void codes_start_where_the_data_are(void **state)
     float unit[ROWS * WIDTH];
     int32_t index[ROWS];
     clusters(unit, index);
-    CHECK_OK(lk_codec_books_new(&k, &c, p, ROWS, 0.99, 0.1, 7));
+    CHECK_OK(lk_codec_books_new(&k, &c, p, ROWS, 0.99, 0.1, 7, NULL));
     float *codes = codes_of(p, "quantiser.1.codes");
     CHECK_OK(lk_codec_books_start(k, 1, 12.5, unit, index));
     double worst = 1, mean = 0;
@@ -232,7 +232,7 @@ static void codes_start_where_the_data_are(void **state)
 
     /* Fewer rows than entries. */
     index[7] = 0;
-    CHECK_OK(lk_codec_books_new(&k, &c, p, 5, 0.99, 0.1, 7));
+    CHECK_OK(lk_codec_books_new(&k, &c, p, 5, 0.99, 0.1, 7, NULL));
     CHECK_OK(lk_codec_books_start(k, 1, 12.5, unit, index));
     for (int i = 0; i < ENTRIES * WIDTH; i++)
         assert_true(isfinite(codes[i]));
@@ -251,7 +251,7 @@ static void codes_follow_and_are_born_again(void **state)
     int count = 0;
     clusters(unit, index);
     CHECK_OK(lk_params_need(p, LK_AVERAGE));
-    CHECK_OK(lk_codec_books_new(&k, &c, p, ROWS, 0.9, 0.1, 7));
+    CHECK_OK(lk_codec_books_new(&k, &c, p, ROWS, 0.9, 0.1, 7, NULL));
     float *codes = codes_of(p, "quantiser.0.codes"), *use = codes_of(p, "quantiser.0.use");
     memcpy(before, codes, sizeof before);
     CHECK_OK(lk_codec_books_update(k, 0, 1, unit, index));
