@@ -10,12 +10,16 @@
  *   along a row   number e of word w is at (w per + e) stride + v - lo, one copy of the row for
  * each v = k dilation mod (per stride) that a tap has; the tap begins at word k dilation / (per
  * stride) across rows   row q of phase r is at q stride + r - lo; the tap has r = k dilation mod
- * stride and begins at row k dilation / stride planes        one copy a tap; outside the map it is
- * skipped
+ * stride and begins at row k dilation / stride planes        one copy a tap, kept for the next
+ * chunk where that needs it; outside the map it is skipped
  *
- * Chunks are added in order, so who computes which tap changes no sum.
+ * The lanes are the channels of x.  `few`, one side has few channels: lanes are those of the other
+ * (`turned`: of dy) and several taps make up a tile.
+ *
+ * Chunks go in fixed parts, each with a sum of its own, and the sums are added in order: who
+ * computes which part, or which output channels of it, changes nothing.
  */
-#include "kernels/cpu/vec_tile.h"
+#include "kernels/cpu/vec_filter.h"
 
 #include "kernels/cpu/vec_table.h"
 #include "kernels/ops/ops_impl.h"
@@ -25,24 +29,33 @@ int LK_VEC(lk_vec_filter_suits)(const lk_call *c);
 size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_filter)(const lk_call *c);
 
-#define COLS        64
-#define CHUNK_WORDS 2048
-#define LEAST_CH    16 /* channels that make the packing worth while */
+#define MANY        16        /* channels that fill a vector */
+#define BLOCK       16        /* output channels that are shared out together */
+#define LEAST_WORDS 256       /* of a chunk, if there are as many */
+#define CHUNK       (3 << 18) /* bytes of a chunk: what stays in the second cache */
+#define LEAST_PARTS 8
+#define PARTS       16
+#define PARTS_BYTES (4 << 20)
 #define MOST_WORDS  (1 << 22)
 
 typedef struct filter {
     const lk_call *c;
     lk_conv_sizes s;
-    int dot;
-    int64_t per;                /* numbers a word */
-    int64_t run, words, runs;   /* positions and words of a chunk's rows; runs of a row */
-    int64_t lines, line_groups; /* rows of a chunk; chunks of a plane */
-    int64_t versions, phases;   /* copies of a row; of rows */
-    int64_t x_words, x_lines;   /* words of a packed row of x; rows of a phase */
-    int64_t panels, in_pad;     /* of x's channels */
-    float *dy, *x;              /* packed */
-    /* the chunk in hand */
-    int64_t b, plane, line0, n_lines, pos0;
+    int dot, few, turned;
+    int in_place; /* dy is read where it lies */
+    int64_t per;  /* numbers a word */
+    int64_t n_taps;
+    int64_t run, words, runs;        /* positions and words of a chunk's rows; runs of a row */
+    int64_t lines, line_groups;      /* rows of a chunk; chunks of a plane */
+    int64_t versions, phases;        /* copies of a row; of rows */
+    int64_t x_words, x_lines;        /* words of a packed row of x; rows of a phase */
+    int64_t x_pad, dy_pad;           /* numbers of a word, with those that fill its last panel */
+    int64_t n_chunks, n_parts, part; /* numbers of a part's sum */
+    int64_t blocks;                  /* of output channels */
+    float *sums, *dy, *x;            /* of the parts; packed */
+    /* the worker's output channels, and its chunk in hand */
+    int64_t o0, n_out;
+    int64_t b, plane, line0, n_lines, pos0, n_words;
 } filter;
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -55,9 +68,19 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t width_of(int64_t left)
+/* Lanes of a panel with so many channels left. */
+static int64_t width_of(const filter *f, int64_t left)
 {
-    return left <= 16 ? 16 : left <= 32 ? 32 : COLS;
+    return f->few || (left > 16 && left <= 32) ? LK_FILTER_FEW : left <= 16 ? 16 : LK_FILTER_COLS;
+}
+
+/* Lanes of all panels. */
+static int64_t pad(const filter *f, int64_t n_ch)
+{
+    int64_t ch = 0;
+    while (ch < n_ch)
+        ch += width_of(f, n_ch - ch);
+    return ch;
 }
 
 static int64_t reach(const filter *f, int d)
@@ -68,279 +91,439 @@ static int64_t reach(const filter *f, int d)
 /* Numbers of dy's packed rows, in whole vectors. */
 static int64_t dy_size(const filter *f)
 {
-    return ceil_div(f->lines * f->words * f->s.out_ch, 16) * 16;
+    return f->in_place ? 0 : ceil_div(f->lines * f->words * f->dy_pad, 16) * 16;
+}
+
+/* Numbers of x's packed rows: [taps 0, phases, x_lines, versions, x_words, x_pad], a panel of
+ * channels outermost in each copy of a row. */
+static int64_t x_size(const filter *f)
+{
+    const int64_t rows = f->s.taps[0] * f->phases * f->x_lines * f->versions;
+    return ceil_div(rows * f->x_words * f->x_pad, 16) * 16;
+}
+
+/* Chunks of at most so many rows and positions of a row, all about the same. */
+static void cut(filter *f, int64_t lines, int64_t run)
+{
+    const lk_conv_sizes *s = &f->s;
+    f->line_groups = ceil_div(s->out[1], lines ? lines : 1);
+    f->lines = f->line_groups ? ceil_div(s->out[1], f->line_groups) : 0;
+    f->runs = ceil_div(s->out[2], run ? run : 1);
+    f->run = f->runs ? ceil_div(ceil_div(s->out[2], f->runs), f->per) * f->per : 0;
+    f->words = f->run / f->per;
+    f->x_words = f->words + reach(f, 2) / (f->per * s->stride[2]);
+    f->x_lines = f->lines + reach(f, 1) / s->stride[1];
+    f->n_chunks = s->n_batch * f->line_groups * f->runs * s->out[0];
 }
 
 static filter filter_of(const lk_call *c)
 {
     filter f = {.c = c, .s = lk_conv_sizes_of(c)};
     const lk_conv_sizes *s = &f.s;
+    const int64_t most_lines = s->out[1], most_run = s->out[2];
     f.dot = LK_VEC_DOT && c->in[0].dtype == LK_BF16;
     f.per = f.dot ? 2 : 1;
-    f.run = least(s->out[2], CHUNK_WORDS * f.per);
-    f.runs = ceil_div(s->out[2], f.run ? f.run : 1);
-    f.words = ceil_div(f.run, f.per);
-    f.lines = least(s->out[1], f.words ? ceil_div(CHUNK_WORDS, f.words) : 1);
-    f.line_groups = ceil_div(s->out[1], f.lines ? f.lines : 1);
+    f.few = s->in_ch < MANY || s->out_ch < MANY;
+    f.turned = s->in_ch < s->out_ch && f.few;
+    f.in_place = c->in[0].dtype == LK_F32 && (!f.turned || s->out_ch % LK_FILTER_FEW == 0);
+    f.n_taps = s->taps[0] * s->taps[1] * s->taps[2];
+    f.x_pad = f.turned ? s->in_ch : pad(&f, s->in_ch);
+    f.dy_pad = f.turned ? pad(&f, s->out_ch) : s->out_ch;
     f.versions = least(f.per * s->stride[2], reach(&f, 2) + 1);
     f.phases = least(s->stride[1], reach(&f, 1) + 1);
-    f.x_words = f.words + reach(&f, 2) / (f.per * s->stride[2]);
-    f.x_lines = f.lines + reach(&f, 1) / s->stride[1];
-    f.panels = ceil_div(s->in_ch, COLS);
-    f.in_pad = (f.panels - 1) * COLS + width_of(s->in_ch - (f.panels - 1) * COLS);
-    f.dy = c->work;
-    f.x = f.dy ? f.dy + dy_size(&f) : NULL;
+    cut(&f, most_lines, most_run);
+    while (f.lines * f.words > LEAST_WORDS &&
+           (f.n_chunks < LEAST_PARTS ||
+            (x_size(&f) + f.lines * f.words * f.dy_pad) * (int64_t)sizeof(float) > CHUNK))
+        cut(&f, f.lines > 1 ? (f.lines + 1) / 2 : 1, f.lines > 1 ? f.run : (f.run + 1) / 2);
+    f.blocks = f.few ? 1 : ceil_div(s->out_ch, BLOCK);
+    f.part = f.turned ? f.n_taps * s->in_ch * f.dy_pad : f.n_taps * s->in_ch * s->out_ch;
+    f.n_parts = least(PARTS, least(f.n_chunks, PARTS_BYTES / ((f.part + 1) * 4)));
+    f.n_parts = f.n_parts < 1 ? 1 : f.n_parts;
+    f.part = ceil_div(f.part, 16) * 16;
+    f.sums = f.n_parts == 1 && !f.turned ? c->out[0].data : c->work;
     return f;
-}
-
-/* Numbers of x's packed rows: [taps 0, phases, x_lines, versions, x_words, in_pad], a panel of
- * channels outermost in each copy of a row. */
-static int64_t x_size(const filter *f)
-{
-    return f->s.taps[0] * f->phases * f->x_lines * f->versions * f->x_words * f->in_pad;
 }
 
 int LK_VEC(lk_vec_filter_suits)(const lk_call *c)
 {
     const filter f = filter_of(c);
-    return c->node->op == LK_OP_CONV_DW && f.s.groups == 1 && f.s.in_ch >= LEAST_CH &&
-           f.s.out_ch >= LEAST_CH && x_size(&f) <= MOST_WORDS;
+    return c->node->op == LK_OP_CONV_DW && f.s.groups == 1 &&
+           (f.s.in_ch >= MANY || f.s.out_ch >= MANY) && x_size(&f) <= MOST_WORDS;
+}
+
+/* Numbers of a worker's space. */
+static int64_t worker_size(const filter *f)
+{
+    return dy_size(f) + x_size(f);
 }
 
 size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c)
 {
     const filter f = filter_of(c);
-    return (size_t)(dy_size(&f) + x_size(&f)) * sizeof(float);
+    return (size_t)(f.n_parts * f.part + lk_threads() * worker_size(&f)) * sizeof(float);
 }
 
 /* ---- packing ---- */
 
-/* n words from rows of n numbers at element `even` and `odd` (-1: zeros). */
-LK_INLINE void pack_n(const filter *f, const lk_tensor *t, int64_t even, int64_t odd,
-                      const int64_t n, float *to)
+/* A row of a map in memory and the numbers of it that make words: number e of word w is at position
+ * first + (w per + e) step. */
+typedef struct map_row {
+    const lk_tensor *t;
+    int64_t row, size, n_ch; /* index of its first position; how many there are, 0 for zeros */
+    int64_t first, step;
+} map_row;
+
+/* n words from the numbers of two positions, either of which may be nowhere: zeros. */
+LK_INLINE void pack_word(const int dot, const lk_bf16 *even, const lk_bf16 *odd, const int64_t n,
+                         float *to)
 {
-    if (f->dot) {
-        static const lk_bf16 none[COLS] = {0};
-        const lk_bf16 *e = even < 0 ? none : (const lk_bf16 *)t->data + even;
-        const lk_bf16 *o = odd < 0 ? none : (const lk_bf16 *)t->data + odd;
-        uint32_t pair[COLS];
-        for (int64_t i = 0; i < n; i++)
-            pair[i] = (uint32_t)e[i] | (uint32_t)o[i] << 16;
-        memcpy(to, pair, (size_t)n * sizeof *to);
-    } else if (even < 0) {
-        memset(to, 0, (size_t)n * sizeof *to);
-    } else {
-        lk_load(t->dtype, t->data, even, n, to);
+    static const lk_bf16 none[LK_FILTER_COLS] = {0};
+    const lk_bf16 *e = even ? even : none, *o = odd ? odd : none;
+    int64_t i = 0;
+    for (; dot && i + 32 <= n; i += 32)
+        lk_tile_zip(e + i, o + i, to + i);
+    for (; i < n; i++) {
+        const uint32_t pair = (uint32_t)(dot ? e[i] : 0) | (uint32_t)(dot ? o[i] : e[i]) << 16;
+        memcpy(to + i, &pair, sizeof pair);
     }
 }
 
-static void pack_word(const filter *f, const lk_tensor *t, int64_t even, int64_t odd, int64_t n,
-                      float *to)
+/* Words [first, end) of channels [ch, ch + n), n <= LK_FILTER_COLS, `pitch` apart; those `inside`
+ * need no look at where the row ends. */
+LK_INLINE void pack_words(const int dot, const map_row *m, int64_t ch, const int64_t n,
+                          const int inside, int64_t first, int64_t end, int64_t pitch, float *to)
 {
-    if (n == COLS)
-        pack_n(f, t, even, odd, COLS, to);
-    else if (n == 32)
-        pack_n(f, t, even, odd, 32, to);
-    else
-        pack_n(f, t, even, odd, n, to);
+    const int64_t size = m->size, step = m->step, per = dot ? 2 : 1, n_ch = m->n_ch;
+    const int64_t at = m->row * n_ch + ch;
+    const int f32 = m->t->dtype == LK_F32;
+    const void *data = m->t->data;
+    for (int64_t w = first; w < end; w++) {
+        const int64_t e = m->first + w * per * step, o = e + step;
+        const int has_e = inside || (e >= 0 && e < size), has_o = inside || (o >= 0 && o < size);
+        const int64_t from = at + e * n_ch;
+        if (!f32)
+            pack_word(dot, has_e ? (const lk_bf16 *)data + from : NULL,
+                      has_o ? (const lk_bf16 *)data + from + step * n_ch : NULL, n, to + w * pitch);
+        else if (has_e)
+            memcpy(to + w * pitch, (const float *)data + from, (size_t)n * sizeof *to);
+        else
+            memset(to + w * pitch, 0, (size_t)n * sizeof *to);
+    }
 }
 
-static void pack_dy(const filter *f, int64_t line)
+LK_INLINE void pack_all(const int dot, const map_row *m, int64_t ch, const int64_t n,
+                        int64_t n_words, int64_t pitch, float *to)
+{
+    const int64_t per = dot ? 2 : 1, step = per * m->step;
+    const int64_t last = m->size - 1 - (per - 1) * m->step;
+    const int64_t before = m->first < 0 ? least(ceil_div(-m->first, step), n_words) : 0;
+    const int64_t until = m->first <= last ? least((last - m->first) / step + 1, n_words) : 0;
+    const int64_t after = until > before ? until : before;
+    pack_words(dot, m, ch, n, 0, 0, before, pitch, to);
+    pack_words(dot, m, ch, n, 1, before, after, pitch, to);
+    pack_words(dot, m, ch, n, 0, after, n_words, pitch, to);
+}
+
+LK_INLINE void pack_channels(const int dot, const map_row *m, int64_t ch, int64_t n,
+                             int64_t n_words, int64_t pitch, float *to)
+{
+    if (n == LK_FILTER_COLS)
+        pack_all(dot, m, ch, LK_FILTER_COLS, n_words, pitch, to);
+    else if (n == LK_FILTER_FEW)
+        pack_all(dot, m, ch, LK_FILTER_FEW, n_words, pitch, to);
+    else if (n == 3 && pitch == 3)
+        pack_all(dot, m, ch, 3, n_words, 3, to);
+    else if (n == 1 && pitch == 1)
+        pack_all(dot, m, ch, 1, n_words, 1, to);
+    else
+        pack_all(dot, m, ch, n, n_words, pitch, to);
+}
+
+/* Words of channels [ch, ch + n) as [word, n] or, as lanes, [panel, word, width]. */
+static void pack_row(const filter *f, const map_row *m, int lanes, int64_t ch, int64_t n,
+                     int64_t n_words, float *to)
+{
+    for (int64_t done = 0; done < n;) {
+        const int64_t width = lanes ? width_of(f, n - done) : least(LK_FILTER_COLS, n - done);
+        const int64_t some = least(width, n - done);
+        if (some < width)
+            memset(to, 0, (size_t)(n_words * width) * sizeof *to);
+        if (f->dot)
+            pack_channels(LK_VEC_DOT, m, ch + done, some, n_words, lanes ? width : n, to);
+        else
+            pack_channels(0, m, ch + done, some, n_words, lanes ? width : n, to);
+        to += lanes ? n_words * width : width;
+        done += width;
+    }
+}
+
+static int64_t dy_line(const filter *f, int64_t line)
+{
+    return ((f->b * f->s.out[0] + f->plane) * f->s.out[1] + f->line0 + line) * f->s.out[2];
+}
+
+static void pack_dy(const filter *f)
+{
+    const int64_t end = least(f->pos0 + f->run, f->s.out[2]);
+    for (int64_t line = 0; line < f->n_lines; line++) {
+        const map_row m = {&f->c->in[1], dy_line(f, line), end, f->s.out_ch, f->pos0, 1};
+        pack_row(f, &m, f->turned, f->o0, f->n_out, f->words,
+                 f->dy + line * f->words * (f->turned ? f->dy_pad : f->n_out));
+    }
+}
+
+/* The plane of x that tap k0 meets, or -1. */
+static int64_t plane_of(const filter *f, int64_t k0)
 {
     const lk_conv_sizes *s = &f->s;
-    const int64_t row = ((f->b * s->out[0] + f->plane) * s->out[1] + f->line0 + line) * s->out[2];
-    const int64_t end = least(f->pos0 + f->run, s->out[2]);
-    for (int64_t w = 0; w < f->words; w++)
-        for (int64_t ch = 0; ch < s->out_ch; ch += COLS) {
-            const int64_t p = f->pos0 + w * f->per;
-            const int64_t even = p < end ? (row + p) * s->out_ch + ch : -1;
-            const int64_t odd = p + 1 < end ? (row + p + 1) * s->out_ch + ch : -1;
-            pack_word(f, &f->c->in[1], even, odd, least(COLS, s->out_ch - ch),
-                      f->dy + (line * f->words + w) * s->out_ch + ch);
-        }
+    const int64_t plane = f->plane * s->stride[0] - s->lo[0] + k0 * s->dilation[0];
+    return plane < s->in[0] ? plane : -1;
 }
 
-static float *x_row(const filter *f, int64_t tap0, int64_t phase, int64_t line, int64_t version)
+/* Planes of x from one chunk to the next, in steps of taps; 0 where none serves both. */
+static int64_t planes_on(const filter *f)
 {
-    const int64_t row = ((tap0 * f->phases + phase) * f->x_lines + line) * f->versions + version;
-    return f->x + row * f->x_words * f->in_pad;
+    return f->s.stride[0] % f->s.dilation[0] ? 0 : f->s.stride[0] / f->s.dilation[0];
+}
+
+static float *x_row(const filter *f, int64_t k0, int64_t phase, int64_t line, int64_t version)
+{
+    const int64_t slot = (f->plane * planes_on(f) + k0) % f->s.taps[0];
+    const int64_t row = ((slot * f->phases + phase) * f->x_lines + line) * f->versions + version;
+    return f->x + row * f->x_words * f->x_pad;
 }
 
 /* Row q of a phase, in every version. */
-static void pack_x(const filter *f, int64_t tap0, int64_t phase, int64_t q)
+static void pack_x_row(const filter *f, int64_t k0, int64_t phase, int64_t q)
 {
     const lk_conv_sizes *s = &f->s;
-    const int64_t plane = f->plane * s->stride[0] - s->lo[0] + tap0 * s->dilation[0];
     const int64_t line = (f->line0 + q) * s->stride[1] + phase - s->lo[1];
-    const int64_t row = ((f->b * s->in[0] + plane) * s->in[1] + line) * s->in[2];
-    const int there = line >= 0 && line < s->in[1];
-    if (plane < 0 || plane >= s->in[0])
-        return; /* see tap_range */
-    for (int64_t v = 0; v < f->versions; v++)
-        for (int64_t p = 0; p < f->panels; p++) {
-            const int64_t ch = p * COLS, width = width_of(s->in_ch - ch);
-            const int64_t n = least(width, s->in_ch - ch);
-            float *to = x_row(f, tap0, phase, q, v) + ch * f->x_words;
-            if (n < width)
-                memset(to, 0, (size_t)(f->x_words * width) * sizeof *to);
-            for (int64_t w = 0; w < f->x_words; w++) {
-                const int64_t e = (f->pos0 + w * f->per) * s->stride[2] + v - s->lo[2];
-                const int64_t o = e + s->stride[2];
-                const int has_e = there && e >= 0 && e < s->in[2];
-                const int has_o = there && o >= 0 && o < s->in[2];
-                pack_word(f, &f->c->in[0], has_e ? (row + e) * s->in_ch + ch : -1,
-                          has_o ? (row + o) * s->in_ch + ch : -1, n, to + w * width);
-            }
-        }
-}
-
-static int64_t x_rows(const filter *f)
-{
-    return f->n_lines + reach(f, 1) / f->s.stride[1];
-}
-
-static void pack_range(void *context, int64_t first, int64_t end)
-{
-    const filter *f = context;
-    const int64_t each = x_rows(f);
-    for (int64_t u = first; u < end; u++)
-        if (u < f->n_lines) {
-            pack_dy(f, u);
-        } else {
-            const int64_t v = u - f->n_lines;
-            pack_x(f, v / each / f->phases, v / each % f->phases, v % each);
-        }
-}
-
-/* ---- one tap ---- */
-
-/* Rows of words: [n_lines, n_words] from a on, with what lies between lines and words. */
-typedef struct words {
-    const lk_word *a, *b;
-    int64_t n_lines, n_words, a_word, a_line, b_line;
-} words;
-
-LK_INLINE void tile(const int rows, const int cols, const int width, const int dot, const words *k,
-                    int64_t row, int64_t col, float *y)
-{
-    lk_vf sum[LK_TALL][LK_MAX_COLS];
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c++)
-            sum[r][c] = (lk_vf){0};
-    for (int64_t line = 0; line < k->n_lines; line++) {
-        const lk_word *a = k->a + line * k->a_line + row, *b = k->b + line * k->b_line + col;
-        for (int64_t w = 0; w < k->n_words; w++) {
-            lk_vf x[LK_MAX_COLS];
-            for (int c = 0; c < cols; c++)
-                x[c] = *(const lk_vf *)(b + w * width + c * LK_LANES);
-            for (int r = 0; r < rows; r++) { /* see lk_tile_block */
-                const lk_vf number = a[w * k->a_word + r] - (lk_vf){0};
-                for (int c = 0; c < cols; c++)
-                    sum[r][c] = lk_multiply_add(dot, sum[r][c], x[c], number);
-            }
-        }
-    }
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c++)
-            *(lk_vf *)(y + (row + r) * width + col + c * LK_LANES) = sum[r][c];
-}
-
-/* y [n_rows, width] = the product over all words. */
-LK_INLINE void tiles(const int width, const int dot, const words *k, int64_t n_rows, float *y)
-{
-    const int cols = width / LK_LANES < LK_MAX_COLS ? width / LK_LANES : LK_MAX_COLS;
-    for (int col = 0; col < width; col += cols * LK_LANES) {
-        int64_t r = 0;
-#define ROWS_OF(n)                                                                                 \
-    for (; r + n <= n_rows; r += n)                                                                \
-    tile(n, cols, width, dot, k, r, col, y)
-        if (cols < LK_MAX_COLS && LK_TALL == 12)
-            ROWS_OF(8);
-        ROWS_OF(6);
-        ROWS_OF(4);
-        ROWS_OF(2);
-        ROWS_OF(1);
-#undef ROWS_OF
+    const int64_t size = line >= 0 && line < s->in[1] ? s->in[2] : 0;
+    const int64_t row = ((f->b * s->in[0] + plane_of(f, k0)) * s->in[1] + line) * s->in[2];
+    for (int64_t v = 0; v < f->versions; v++) {
+        const map_row m = {&f->c->in[0], row, size, s->in_ch, f->pos0 * s->stride[2] + v - s->lo[2],
+                           s->stride[2]};
+        pack_row(f, &m, !f->turned, 0, s->in_ch, f->x_words, x_row(f, k0, phase, q, v));
     }
 }
 
-#define TILES(width, dot)                                                                          \
-    static void tiles_##width##_##dot(const words *k, int64_t n_rows, float *y)                    \
-    {                                                                                              \
-        tiles(width, dot, k, n_rows, y);                                                           \
+/* What the chunk needs of x and, unless it is the first of its column, the one before did not. */
+static void pack_x(const filter *f, int first)
+{
+    const int64_t n = f->n_lines + reach(f, 1) / f->s.stride[1];
+    for (int64_t k0 = 0; k0 < f->s.taps[0]; k0++) {
+        if (plane_of(f, k0) < 0 || (!first && planes_on(f) && k0 + planes_on(f) < f->s.taps[0]))
+            continue;
+        for (int64_t i = 0; i < f->phases * n; i++)
+            pack_x_row(f, k0, i / n, i % n);
     }
-typedef void tiles_fn(const words *k, int64_t n_rows, float *y);
-TILES(16, 0)
-TILES(32, 0)
-TILES(64, 0)
-#if LK_VEC_DOT
-TILES(16, 1)
-TILES(32, 1)
-TILES(64, 1)
-static tiles_fn *const tiles_of[3][2] = {
-    {tiles_16_0, tiles_16_1}, {tiles_32_0, tiles_32_1}, {tiles_64_0, tiles_64_1}};
-#else
-static tiles_fn *const tiles_of[3][1] = {{tiles_16_0}, {tiles_32_0}, {tiles_64_0}};
-#endif
+}
 
-#define BLOCK 16 /* output channels a unit takes */
+/* ---- taps ---- */
 
-/* What this chunk adds to one tap of some output channels. */
-static void add_tap(const filter *f, int64_t tap, int64_t o0, int64_t n)
+/* Where the words of a tap begin in the packed rows of x: those of channels from ch on, where a
+ * panel begins if they are lanes. */
+static const float *x_words(const filter *f, int64_t tap, int64_t ch)
 {
     const lk_conv_sizes *s = &f->s;
     const int64_t k2 = tap % s->taps[2], k1 = tap / s->taps[2] % s->taps[1];
-    const int64_t k0 = tap / s->taps[2] / s->taps[1];
-    const int64_t plane = f->plane * s->stride[0] - s->lo[0] + k0 * s->dilation[0];
     const int64_t across = k1 * s->dilation[1], along = k2 * s->dilation[2];
-    const int64_t row = f->versions * f->x_words * f->in_pad;
-    const float *x =
-        x_row(f, k0, across % s->stride[1], across / s->stride[1], along % (f->per * s->stride[2]));
-    _Alignas(64) float y[BLOCK * COLS];
-    if (plane < 0 || plane >= s->in[0])
-        return;
-    for (int64_t ch = 0; ch < s->in_ch; ch += COLS) {
-        const int64_t width = width_of(s->in_ch - ch), m = least(width, s->in_ch - ch);
-        const words k = {.a = f->dy + o0,
-                         .b = x + ch * f->x_words + along / (f->per * s->stride[2]) * width,
-                         .n_lines = f->n_lines,
-                         .n_words = f->words,
-                         .a_word = s->out_ch,
-                         .a_line = f->words * s->out_ch,
-                         .b_line = row};
-        tiles_of[width / 32][f->dot](&k, n, y);
-        for (int64_t r = 0; r < n; r++) {
-            const int64_t n_taps = s->taps[0] * s->taps[1] * s->taps[2];
-            float *to = (float *)f->c->out[0].data + ((o0 + r) * n_taps + tap) * s->in_ch + ch;
-            for (int64_t i = 0; i < m; i++)
-                to[i] += y[r * width + i];
+    const int64_t word = along / (f->per * s->stride[2]);
+    const float *row = x_row(f, tap / s->taps[2] / s->taps[1], across % s->stride[1],
+                             across / s->stride[1], along % (f->per * s->stride[2]));
+    return f->turned ? row + word * f->x_pad + ch
+                     : row + ch * f->x_words + word * width_of(f, s->in_ch - ch);
+}
+
+static lk_filter_words words_of(const filter *f)
+{
+    const int64_t x_line = f->versions * f->x_words * f->x_pad;
+    const int64_t dy_word = f->turned ? LK_FILTER_FEW : f->n_out;
+    lk_filter_words k = {.n_lines = f->n_lines, .n_words = f->n_words};
+    int64_t dy_pitch = f->words * (f->turned ? f->dy_pad : f->n_out);
+    if (f->in_place)
+        dy_pitch = f->s.out[2] * f->s.out_ch;
+    k.a_word = f->turned ? f->x_pad : f->in_place ? f->s.out_ch : dy_word;
+    k.b_word = f->turned && f->in_place ? f->s.out_ch : LK_FILTER_FEW;
+    k.a_line = f->turned ? x_line : dy_pitch;
+    k.b_line = f->turned ? dy_pitch : x_line;
+    return k;
+}
+
+/* The first word of dy's output channels from o on, where a panel begins if they are lanes. */
+static const float *dy_words(const filter *f, int64_t o)
+{
+    if (f->in_place)
+        return (const float *)f->c->in[1].data + (dy_line(f, 0) + f->pos0) * f->s.out_ch + o;
+    return f->dy + (f->turned ? (o - f->o0) * f->words : o - f->o0);
+}
+
+/* sum[o, tap, i] += y [n_rows, width] for o from o0 and i from ch on. */
+static void add_rows(const filter *f, int64_t tap, int64_t o0, int64_t n_rows, int64_t ch,
+                     int64_t width, const float *y, float *sum)
+{
+    const int64_t n = least(width, f->s.in_ch - ch);
+    for (int64_t r = 0; r < n_rows; r++) {
+        float *to = sum + ((o0 + r) * f->n_taps + tap) * f->s.in_ch + ch;
+        for (int64_t i = 0; i < n; i++)
+            to[i] += y[r * width + i];
+    }
+}
+
+/* The same turned: sum[tap, i, o] += y for i from i0 on and o from ch on. */
+static void add_turned(const filter *f, int64_t tap, int64_t i0, int64_t n_rows, int64_t ch,
+                       const float *y, float *sum)
+{
+    for (int64_t r = 0; r < n_rows; r++) {
+        float *to = sum + (tap * f->s.in_ch + i0 + r) * f->dy_pad + ch;
+        for (int64_t o = 0; o < LK_FILTER_FEW; o++)
+            to[o] += y[r * LK_FILTER_FEW + o];
+    }
+}
+
+/* What this chunk adds to taps of one plane. */
+static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
+{
+    lk_filter_words k = words_of(f);
+    _Alignas(64) float y[BLOCK * LK_FILTER_COLS];
+    for (int64_t tap = first; tap < end; tap++)
+        for (int64_t o = f->o0; o < f->o0 + f->n_out; o += BLOCK)
+            for (int64_t ch = 0; ch < f->s.in_ch; ch += LK_FILTER_COLS) {
+                const int64_t width = width_of(f, f->s.in_ch - ch);
+                const int64_t n = least(BLOCK, f->o0 + f->n_out - o);
+                k.a[0] = dy_words(f, o);
+                k.b[0] = x_words(f, tap, ch);
+                k.b_word = width;
+                lk_filter_many_of[width / 32][f->dot](&k, n, y);
+                add_rows(f, tap, o, n, ch, width, y, sum);
+            }
+}
+
+/* Rows of a tile among n: as many as the smallest tiles that take them have. */
+static int64_t few_rows(int64_t n)
+{
+    return least(n, 4);
+}
+
+/* Taps of one plane in tiles of some rows and one panel of lanes. */
+static void add_few_panel(const filter *f, int64_t first, int64_t end, int64_t row, int64_t ch,
+                          float *sum)
+{
+    const int64_t n_few = f->turned ? f->s.in_ch : f->s.out_ch, n_rows = few_rows(n_few - row);
+    const int64_t most = LK_FILTER_ROWS / n_rows;
+    lk_filter_words k = words_of(f);
+    _Alignas(64) float y[LK_FILTER_ROWS * LK_FILTER_FEW];
+    for (int64_t tap = first; tap < end; tap += most) {
+        const int64_t n = least(most, end - tap);
+        for (int64_t t = 0; t < n; t++) {
+            k.a[t] = f->turned ? x_words(f, tap + t, row) : dy_words(f, row);
+            k.b[t] = f->turned ? dy_words(f, ch) : x_words(f, tap + t, ch);
+        }
+        lk_filter_few_of[f->turned][f->dot](&k, n, n_rows, y);
+        for (int64_t t = 0; t < n; t++) {
+            const float *of_tap = y + t * n_rows * LK_FILTER_FEW;
+            if (f->turned)
+                add_turned(f, tap + t, row, n_rows, ch, of_tap, sum);
+            else
+                add_rows(f, tap + t, row, n_rows, ch, LK_FILTER_FEW, of_tap, sum);
         }
     }
 }
 
-static void tap_range(void *context, int64_t first, int64_t end)
+static void add_few(const filter *f, int64_t first, int64_t end, float *sum)
+{
+    const int64_t n_few = f->turned ? f->s.in_ch : f->s.out_ch;
+    const int64_t n_lanes = f->turned ? f->s.out_ch : f->s.in_ch;
+    for (int64_t row = 0; row < n_few; row += few_rows(n_few - row))
+        for (int64_t ch = 0; ch < n_lanes; ch += LK_FILTER_FEW)
+            add_few_panel(f, first, end, row, ch, sum);
+}
+
+/* ---- sharing out ---- */
+
+/* Chunk i, planes innermost, so that the next one finds most planes of x packed. */
+static void take_chunk(filter *f, int64_t i)
+{
+    const lk_conv_sizes *s = &f->s;
+    const int64_t column = i / s->out[0];
+    f->plane = i % s->out[0];
+    f->pos0 = column % f->runs * f->run;
+    f->line0 = column / f->runs % f->line_groups * f->lines;
+    f->b = column / f->runs / f->line_groups;
+    f->n_lines = least(f->lines, s->out[1] - f->line0);
+    f->n_words = ceil_div(least(f->run, s->out[2] - f->pos0), f->per);
+}
+
+/* Some blocks of output channels of one part. */
+static void sum_part(filter *f, int64_t part, int64_t block, int64_t n_blocks)
+{
+    const int64_t each = f->n_taps / f->s.taps[0];
+    const int64_t first = f->n_chunks * part / f->n_parts;
+    const int64_t end = f->n_chunks * (part + 1) / f->n_parts;
+    float *sum = f->sums + part * f->part;
+    f->o0 = block * BLOCK;
+    f->n_out = f->few ? f->s.out_ch : least(n_blocks * BLOCK, f->s.out_ch - f->o0);
+    if (f->turned)
+        memset(sum, 0, (size_t)f->part * sizeof *sum);
+    else
+        memset(sum + f->o0 * f->n_taps * f->s.in_ch, 0,
+               (size_t)(f->n_out * f->n_taps * f->s.in_ch) * sizeof *sum);
+    for (int64_t i = first; i < end; i++) {
+        take_chunk(f, i);
+        if (!f->in_place)
+            pack_dy(f);
+        pack_x(f, i == first || f->plane == 0);
+        for (int64_t k0 = 0; k0 < f->s.taps[0]; k0++)
+            if (plane_of(f, k0) >= 0)
+                (f->few ? add_few : add_many)(f, k0 * each, (k0 + 1) * each, sum);
+    }
+}
+
+/* Units are blocks of parts; a worker packs once for all its blocks of a part. */
+static void run_workers(void *context, int64_t first, int64_t end)
+{
+    filter f = *(const filter *)context;
+    const int64_t n = f.n_parts * f.blocks, n_workers = lk_threads();
+    for (int64_t worker = first; worker < end; worker++) {
+        const int64_t until = n * (worker + 1) / n_workers;
+        f.dy = (float *)f.c->work + f.n_parts * f.part + worker * worker_size(&f);
+        f.x = f.dy + dy_size(&f);
+        for (int64_t u = n * worker / n_workers; u < until;) {
+            const int64_t block = u % f.blocks, n_blocks = least(f.blocks - block, until - u);
+            sum_part(&f, u / f.blocks, block, n_blocks);
+            u += n_blocks;
+        }
+    }
+}
+
+/* The sum of all parts of numbers `from`, `from` + step, .. */
+static void add_sums(const filter *f, int64_t from, int64_t step, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = f->sums[from + i * step];
+    for (int64_t p = 1; p < f->n_parts; p++)
+        for (int64_t i = 0; i < n; i++)
+            to[i] += f->sums[p * f->part + from + i * step];
+}
+
+/* A range of output channels of the result. */
+static void finish_range(void *context, int64_t first, int64_t end)
 {
     const filter *f = context;
-    const int64_t blocks = ceil_div(f->s.out_ch, BLOCK);
-    for (int64_t u = first; u < end; u++) {
-        const int64_t o0 = u % blocks * BLOCK;
-        add_tap(f, u / blocks, o0, least(BLOCK, f->s.out_ch - o0));
-    }
+    const int64_t n = f->n_taps * f->s.in_ch;
+    float *dw = f->c->out[0].data;
+    for (int64_t o = first; o < end; o++)
+        if (f->turned)
+            add_sums(f, o, f->dy_pad, n, dw + o * n);
+        else
+            add_sums(f, o * n, 1, n, dw + o * n);
 }
 
 void LK_VEC(lk_vec_filter)(const lk_call *c)
 {
     filter f = filter_of(c);
-    const int64_t n_taps = f.s.taps[0] * f.s.taps[1] * f.s.taps[2];
-    const int64_t chunks = f.s.n_batch * f.s.out[0] * f.line_groups * f.runs;
-    memset(c->out[0].data, 0, lk_tensor_bytes(&c->out[0]));
-    for (int64_t i = 0; i < chunks; i++) {
-        f.pos0 = i % f.runs * f.run;
-        f.line0 = i / f.runs % f.line_groups * f.lines;
-        f.plane = i / f.runs / f.line_groups % f.s.out[0];
-        f.b = i / f.runs / f.line_groups / f.s.out[0];
-        f.n_lines = least(f.lines, f.s.out[1] - f.line0);
-        lk_parallel_for(f.n_lines + f.s.taps[0] * f.phases * x_rows(&f), 1, pack_range, &f);
-        lk_parallel_for(n_taps * ceil_div(f.s.out_ch, BLOCK), 1, tap_range, &f);
-    }
+    lk_parallel_for(lk_threads(), 1, run_workers, &f);
+    if (f.sums != c->out[0].data)
+        lk_parallel_for(f.s.out_ch, BLOCK, finish_range, &f);
 }

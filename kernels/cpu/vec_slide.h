@@ -20,14 +20,6 @@
 #include <immintrin.h>
 #endif
 
-/* Loops over registers, before `for`; checked code is not fast either way and compiles sooner. */
-#ifdef LK_VEC_CHECKED
-#define LK_UNROLL(n)
-#else
-#define LK_UNROLL_(x) _Pragma(#x)
-#define LK_UNROLL(n)  LK_UNROLL_(GCC unroll n)
-#endif
-
 #define LK_SLIDE_RUN   64 /* results of a run at most */
 #define LK_SLIDE_TAPS  512
 #define LK_SLIDE_GROUP (LK_LANES == 16 ? 8 : 4) /* taps of a group at most */

@@ -28,6 +28,14 @@
 
 #define LK_INLINE static inline __attribute__((always_inline))
 
+/* Loops over registers, before `for`; checked code is not fast either way and compiles sooner. */
+#ifdef LK_VEC_CHECKED
+#define LK_UNROLL(n)
+#else
+#define LK_UNROLL_(x) _Pragma(#x)
+#define LK_UNROLL(n)  LK_UNROLL_(GCC unroll n)
+#endif
+
 typedef float lk_vf __attribute__((vector_size(4 * LK_LANES), may_alias));
 typedef float lk_word __attribute__((may_alias)); /* an f32, or two bf16 */
 
@@ -160,6 +168,25 @@ LK_INLINE float lk_exp2_down(float x)
     p = p * r + 1.0f;
     p = p * lk_bits_float((int32_t)((uint32_t)((int32_t)n + 127) << 23));
     return x < -126.0f ? 0.0f : p;
+}
+
+/* Rows of 32 bf16 into 32 pairs. */
+LK_INLINE void lk_tile_zip(const lk_bf16 *even, const lk_bf16 *odd, lk_word *to)
+{
+#if LK_VEC_DOT
+    static const uint16_t order[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                       37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                       11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i low = _mm512_loadu_si512(order);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    const __m512i e = _mm512_loadu_si512(even), o = _mm512_loadu_si512(odd);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(e, low, o));
+    _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(e, high, o));
+#else
+    (void)even;
+    (void)odd;
+    (void)to;
+#endif
 }
 
 /* Two rows of f32 into one of bf16 pairs. */
