@@ -1,6 +1,6 @@
 /* conv.c - convolutions on the CPU: depthwise ones and gradients into one to four channels by
- * vec_direct.c, gradients of filters between 16 and more channels by vec_filter.c; of the others
- * oneDNN where it is built in, vec_conv.c otherwise.
+ * vec_direct.c, gradients of filters with 16 or more channels on one side by vec_filter.c; of the
+ * others oneDNN where it is built in, vec_conv.c otherwise.
  *
  * Parts: runs of samples; while there are few samples, also runs of positions along the first
  * spatial dimension that is there, each with the border of input it needs.

@@ -120,7 +120,6 @@ static filter filter_of(const lk_call *c)
 {
     filter f = {.c = c, .s = lk_conv_sizes_of(c)};
     const lk_conv_sizes *s = &f.s;
-    const int64_t most_lines = s->out[1], most_run = s->out[2];
     f.dot = LK_VEC_DOT && c->in[0].dtype == LK_BF16;
     f.per = f.dot ? 2 : 1;
     f.few = s->in_ch < MANY || s->out_ch < MANY;
@@ -131,7 +130,7 @@ static filter filter_of(const lk_call *c)
     f.dy_pad = f.turned ? pad(&f, s->out_ch) : s->out_ch;
     f.versions = least(f.per * s->stride[2], reach(&f, 2) + 1);
     f.phases = least(s->stride[1], reach(&f, 1) + 1);
-    cut(&f, most_lines, most_run);
+    cut(&f, s->out[1], s->out[2]);
     while (f.lines * f.words > LEAST_WORDS &&
            (f.n_chunks < LEAST_PARTS ||
             (x_size(&f) + f.lines * f.words * f.dy_pad) * (int64_t)sizeof(float) > CHUNK))
@@ -174,17 +173,16 @@ typedef struct map_row {
     int64_t first, step;
 } map_row;
 
-/* n words from the numbers of two positions, either of which may be nowhere: zeros. */
+/* n words from the numbers of one position, or of two. */
 LK_INLINE void pack_word(const int dot, const lk_bf16 *even, const lk_bf16 *odd, const int64_t n,
                          float *to)
 {
-    static const lk_bf16 none[LK_FILTER_COLS] = {0};
-    const lk_bf16 *e = even ? even : none, *o = odd ? odd : none;
     int64_t i = 0;
     for (; dot && i + 32 <= n; i += 32)
-        lk_tile_zip(e + i, o + i, to + i);
+        lk_tile_zip(even + i, odd + i, to + i);
     for (; i < n; i++) {
-        const uint32_t pair = (uint32_t)(dot ? e[i] : 0) | (uint32_t)(dot ? o[i] : e[i]) << 16;
+        const uint32_t low = dot ? even[i] : 0, high = dot ? odd[i] : even[i];
+        const uint32_t pair = low | high << 16;
         memcpy(to + i, &pair, sizeof pair);
     }
 }
@@ -194,6 +192,7 @@ LK_INLINE void pack_word(const int dot, const lk_bf16 *even, const lk_bf16 *odd,
 LK_INLINE void pack_words(const int dot, const map_row *m, int64_t ch, const int64_t n,
                           const int inside, int64_t first, int64_t end, int64_t pitch, float *to)
 {
+    static const lk_bf16 none[LK_FILTER_COLS] = {0};
     const int64_t size = m->size, step = m->step, per = dot ? 2 : 1, n_ch = m->n_ch;
     const int64_t at = m->row * n_ch + ch;
     const int f32 = m->t->dtype == LK_F32;
@@ -203,8 +202,8 @@ LK_INLINE void pack_words(const int dot, const map_row *m, int64_t ch, const int
         const int has_e = inside || (e >= 0 && e < size), has_o = inside || (o >= 0 && o < size);
         const int64_t from = at + e * n_ch;
         if (!f32)
-            pack_word(dot, has_e ? (const lk_bf16 *)data + from : NULL,
-                      has_o ? (const lk_bf16 *)data + from + step * n_ch : NULL, n, to + w * pitch);
+            pack_word(dot, has_e ? (const lk_bf16 *)data + from : none,
+                      has_o ? (const lk_bf16 *)data + from + step * n_ch : none, n, to + w * pitch);
         else if (has_e)
             memcpy(to + w * pitch, (const float *)data + from, (size_t)n * sizeof *to);
         else
@@ -400,7 +399,7 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
             }
 }
 
-/* Rows of a tile among n: as many as the smallest tiles that take them have. */
+/* Rows of the next tile where n are left; see lk_filter_few. */
 static int64_t few_rows(int64_t n)
 {
     return least(n, 4);
