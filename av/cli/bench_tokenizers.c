@@ -247,10 +247,10 @@ done:
 static lk_status bench_vaes(const lk_tokenizer_bench *b)
 {
     lk_status st = LK_OK;
-    static const char *const variants[] = {"t4s8c16", "t4s16c48", "t1s8c16"};
+    static const char *const variants[] = {"t4s8c16", "t4s8c32", "t4s16c48", "t1s8c16", "t1s16c48"};
     static const lk_dtype dtypes[] = {LK_F32, LK_BF16};
     lk_vae *v = NULL;
-    for (int i = 0; i < (b->vae ? 1 : 3); i++) {
+    for (int i = 0; i < (b->vae ? 1 : (int)(sizeof variants / sizeof *variants)); i++) {
         lk_vae_config c;
         lk_option_defaults(lk_vae_options, &c);
         c.variant = variants[i];
