@@ -1,8 +1,9 @@
 /* bench_tokenizers.c - see bench_tokenizers.h.
  *
- * Everything goes through the streams that `encode` and `decode` use.  "all at once" pushes a
- * second of sound, or a group of frames, at a time; "live" asks for every latent as soon as it can
- * be had and takes what comes back, so its time is the delay that computing adds. */
+ * Everything goes through the streams that `encode` and `decode` use.  "all at once" pushes
+ * eight seconds of sound, which are whole blocks of latents, or a group of frames, at a time;
+ * "live" asks for every latent as soon as it can be had and takes what comes back, so its time is
+ * the delay that computing adds. */
 #include "av/cli/bench_tokenizers.h"
 
 #include "align/stats.h"
@@ -21,6 +22,7 @@
 #include <time.h>
 
 #define MOST_RUNS 51
+#define AT_ONCE   (8 * LK_CODEC_LATENT_HZ)
 
 typedef struct row {
     char name[64];
@@ -113,6 +115,8 @@ static lk_status bench_codec(const lk_tokenizer_bench *b, const lk_codec *codec,
     double encode[MOST_RUNS], decode[MOST_RUNS], live[MOST_RUNS], other;
     row r = {.unit = "x real time"};
     const int64_t n = s.latents * s.period * s.channels;
+    const int64_t at_once = s.latents < AT_ONCE ? s.latents : AT_ONCE;
+    const int64_t timed = s.latents - s.latents % at_once;
     snprintf(r.name, sizeof r.name, "%s", name);
     LK_TRY(lk_codec_encoder_new(&s.encoder, codec, LK_CODEC_BOTH, 0));
     LK_TRY(lk_codec_decoder_new(&s.decoder, codec, LK_CODEC_BOTH, 0));
@@ -123,12 +127,12 @@ static lk_status bench_codec(const lk_tokenizer_bench *b, const lk_codec *codec,
         for (int64_t k = 0; k < n; k++)
             s.samples[k] = 0.1f * lk_rng_normal(1, 0, (uint64_t)k);
         LK_REQUIRE(!*lk_stop_flag(), LK_E_INTERRUPTED, "interrupted");
-        LK_TRY(pass_sound(&s, LK_CODEC_LATENT_HZ, &encode[i], &decode[i]));
+        LK_TRY(pass_sound(&s, at_once, &encode[i], &decode[i]));
         LK_TRY(pass_sound(&s, 1, &live[i], &other));
         live[i] = (live[i] + other) / (double)s.latents;
     }
-    r.encode = lk_median(encode, b->runs) / (double)s.latents;
-    r.decode = lk_median(decode, b->runs) / (double)s.latents;
+    r.encode = lk_median(encode, b->runs) / (double)timed;
+    r.decode = lk_median(decode, b->runs) / (double)timed;
     r.live = lk_median(live, b->runs);
     r.rate = 1.0 / LK_CODEC_LATENT_HZ / (r.encode + r.decode);
     LK_TRY(print_row(b, &r));
