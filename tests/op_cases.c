@@ -346,8 +346,12 @@ CONV(few_3, LK_SHAPE(1, 3, 5, 70, 3), LK_SHAPE(48, 2, 3, 3, 3), .pad_lo = {1, 1,
 CONV(few_4, LK_SHAPE(1, 140, 4), LK_SHAPE(64, 8, 4), .stride = {3}, .pad_lo = {2})
 CONV(few_5, LK_SHAPE(1, 611, 5), LK_SHAPE(20, 9, 5), .dilation = {2}, .pad_lo = {9})
 CONV(few_out_1, LK_SHAPE(2, 700, 33), LK_SHAPE(1, 7, 33), .pad_lo = {6})
+CONV(few_out_2, LK_SHAPE(2, 6, 70, 32), LK_SHAPE(2, 3, 3, 32), .stride = {1, 2}, .pad_lo = {1, 1},
+     .pad_hi = {1, 1})
 CONV(few_out_3, LK_SHAPE(2, 5, 9, 17, 17), LK_SHAPE(3, 3, 3, 3, 17), .stride = {2, 1, 1},
      .pad_lo = {2, 1, 1}, .pad_hi = {0, 1, 1})
+CONV(few_out_4, LK_SHAPE(1, 150, 21), LK_SHAPE(4, 5, 21), .stride = {3}, .dilation = {2},
+     .pad_lo = {4})
 CONV(few_out_7, LK_SHAPE(1, 40, 21, 34), LK_SHAPE(7, 3, 5, 34), .stride = {1, 2},
      .dilation = {2, 1}, .pad_lo = {2, 1}, .pad_hi = {2, 2})
 CONV(few_empty, LK_SHAPE(0, 20, 3), LK_SHAPE(32, 3, 3))
@@ -723,7 +727,9 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "few_4", conv_few_4},
     {LK_OP_CONV, "few_5", conv_few_5},
     {LK_OP_CONV, "few_out_1", conv_few_out_1},
+    {LK_OP_CONV, "few_out_2", conv_few_out_2},
     {LK_OP_CONV, "few_out_3", conv_few_out_3},
+    {LK_OP_CONV, "few_out_4", conv_few_out_4},
     {LK_OP_CONV, "few_out_7", conv_few_out_7},
     {LK_OP_CONV, "few_empty", conv_few_empty},
     {LK_OP_CONV, "depthwise_long", conv_depthwise_long},

@@ -1,4 +1,4 @@
-/* conv.c - convolutions on the CPU: depthwise ones and gradients into one to four channels by
+/* conv.c - convolutions on the CPU: depthwise ones and those into one to four channels by
  * vec_direct.c, gradients of filters with 16 or more channels on one side by vec_filter.c; of the
  * others oneDNN where it is built in, vec_conv.c otherwise.
  *

@@ -1,10 +1,12 @@
 /* vec_direct.c - convolutions that are no matrix products: one filter a channel (depthwise), and
- * gradients with respect to one to four channels.  Rows and taps as vec_slide.h has them.
+ * those into one to four channels, forwards or as gradients.  Rows and taps as vec_slide.h has
+ * them.
  *
  *   depthwise   y[j, c] = bias[c] + sum_k x[at[k] + j step, c] w[k, c], a lane a channel; the
  *               gradient of w sums over j instead, in fixed parts
  *   narrow      dx[j, i] = sum_k sum_o dy[at[k] + j, o] w[k, i, o], a lane an o, or two of them
- *               where products of bf16 are added in pairs; the lanes are summed at the end
+ *               where products of bf16 are added in pairs; the lanes are summed at the end.
+ *               y[j, o] = bias[o] + sum_k sum_i x[at[k] + j step, i] w[k, o, i] likewise
  *
  * conv_dx with a stride runs over positions of equal remainder, which meet the same taps.
  */
@@ -21,13 +23,14 @@ void LK_VEC(lk_vec_direct)(const lk_call *c);
 #define PARTS     16
 #define PAST      ((size_t)8 << 20) /* bytes */
 #define MOST_IN   4
+#define LEAST_CH  16 /* of x, into few: fewer would leave lanes empty */
 
 /* Results of a tile: depthwise, into n_in channels; and taps that go with them.  Sums, taps and a
  * row share 32 or 16 registers. */
 #define DEPTHWISE 8
 #if LK_LANES == 16
-#define RESULTS(n_in) ((n_in) == 1 ? 16 : (n_in) == 4 ? 4 : 8)
-#define TAPS(n_in)    ((n_in) == 3 ? 1 : 8 / (n_in))
+#define RESULTS(n_in) ((n_in) == 1 ? 16 : (n_in) == 2 ? 8 : (n_in) == 3 ? 6 : 4)
+#define TAPS(n_in)    ((n_in) == 3 ? 3 : 8 / (n_in))
 #else
 #define RESULTS(n_in) ((n_in) == 1 ? 8 : (n_in) == 4 ? 2 : 4)
 #define TAPS(n_in)    ((n_in) == 3 ? 1 : 4 / (n_in))
@@ -36,7 +39,7 @@ void LK_VEC(lk_vec_direct)(const lk_call *c);
 typedef struct direct {
     lk_slide d;
     int depthwise, dw;
-    int64_t n_in;         /* inputs a tap: 1 when depthwise */
+    int64_t n_in;         /* channels of a result: 1 when depthwise */
     int64_t w_tap, w_vec; /* numbers from tap to tap of the packed filter, and vector to vector */
     int64_t w_size, n_parts;      /* the filter, or a part of its gradient; then bias */
     int64_t worker;               /* bytes of a worker's space */
@@ -48,7 +51,7 @@ static direct direct_of(const lk_call *c)
     const lk_conv_sizes s = lk_conv_sizes_of(c);
     direct q = {.dw = c->node->op == LK_OP_CONV_DW};
     q.depthwise = s.groups > 1 && s.groups == s.in_ch && s.groups == s.out_ch;
-    q.n_in = q.depthwise ? 1 : s.in_ch;
+    q.n_in = q.depthwise ? 1 : c->node->op == LK_OP_CONV ? s.out_ch : s.in_ch;
     if (q.depthwise)
         q.d = lk_slide_of(c, DEPTHWISE, LK_SLIDE_GROUP, 0);
     else
@@ -66,7 +69,8 @@ static direct direct_of(const lk_call *c)
 int LK_VEC(lk_vec_direct_suits)(const lk_call *c)
 {
     const direct q = direct_of(c);
-    const int narrow = q.d.dx && q.d.s.groups == 1 && q.d.s.in_ch <= MOST_IN;
+    const int narrow =
+        !q.dw && q.d.s.groups == 1 && q.n_in <= MOST_IN && (q.d.dx || q.d.n_ch >= LEAST_CH);
     return (q.depthwise || narrow) && q.d.n_taps <= LK_SLIDE_TAPS && q.d.copy <= MOST_COPY;
 }
 
@@ -90,7 +94,9 @@ static void pack_filter(const lk_call *c, const direct *q, float *to)
         for (int64_t l = skip; l < d->width && ch + l < d->n_ch; l++) {
             for (int64_t k = 0; k < d->n_taps; k++)
                 for (int64_t i = 0; i < q->n_in; i++) {
-                    const int64_t at = ((ch + l) * d->n_taps + k) * q->n_in + i;
+                    const int64_t at = d->dx || q->depthwise
+                                           ? ((ch + l) * d->n_taps + k) * q->n_in + i
+                                           : (i * d->n_taps + k) * d->n_ch + ch + l;
                     float *lanes = to + k * q->w_tap + v * q->w_vec + i * LK_LANES;
                     if (dot)
                         memcpy((lk_bf16 *)lanes + l, (const lk_bf16 *)w->data + at,
@@ -98,7 +104,7 @@ static void pack_filter(const lk_call *c, const direct *q, float *to)
                     else
                         lk_load(w->dtype, w->data, at, 1, lanes + l);
                 }
-            if (lk_has(c, 2))
+            if (q->depthwise && lk_has(c, 2))
                 bias[v * LK_LANES + l] = ((const float *)c->in[2].data)[ch + l];
         }
     }
@@ -109,14 +115,14 @@ static void pack_filter(const lk_call *c, const direct *q, float *to)
 LK_INLINE void slide(const int n, const int n_in, const int n_taps, const lk_row_kind rows,
                      const char *row, int64_t pitch, const float *w, int64_t w_tap, lk_vf *sum)
 {
-    lk_vf f[8];
-    LK_UNROLL(8)
+    lk_vf f[9];
+    LK_UNROLL(9)
     for (int i = 0; i < n_taps * n_in; i++)
         f[i] = *(const lk_lanes_in *)(w + i / n_in * w_tap + i % n_in * LK_LANES);
     LK_UNROLL(24)
     for (int r = 0; r < n + n_taps - 1; r++) {
         const lk_vf x = lk_slide_row(rows, row + r * pitch);
-        LK_UNROLL(8)
+        LK_UNROLL(9)
         for (int i = 0; i < n_taps * n_in; i++) {
             const int j = r - i / n_in, at = j * n_in + i % n_in;
             if (j >= 0 && j < n)
@@ -350,7 +356,7 @@ LK_INLINE void narrow_sums(const direct *q, const lk_slide_run *r, const lk_slid
                            const float *filter, float *sums)
 {
     const lk_slide *d = &q->d;
-    const int64_t pitch = tile->pitch, w_tap = d->tap_step * q->w_tap;
+    const int64_t pitch = tile->pitch * d->step, w_tap = d->tap_step * q->w_tap;
     const int64_t bytes = (int64_t)lk_dtype_bytes(d->t->dtype);
     lk_vf sum[24];
     LK_UNROLL(24)
@@ -390,6 +396,7 @@ static void narrow_finish(const lk_call *c, const direct *q, const lk_slide_run 
                           const float *sums)
 {
     const int64_t n_in = q->n_in, phases = q->d.phases;
+    const float *bias = lk_has(c, 2) ? c->in[2].data : NULL;
     float dx[LK_SLIDE_RUN * MOST_IN];
     for (int64_t i = 0; i < r->n * n_in; i += LK_LANES) {
         lk_lanes t[LK_LANES];
@@ -398,6 +405,9 @@ static void narrow_finish(const lk_call *c, const direct *q, const lk_slide_run 
         lk_lanes_sums(t);
         lk_lanes_store(dx + i, &t[0]);
     }
+    for (int64_t j = 0; bias && j < r->n; j++)
+        for (int64_t i = 0; i < n_in; i++)
+            dx[j * n_in + i] += bias[i];
     if (phases == 1)
         lk_store(c->out[0].dtype, c->out[0].data, r->to * n_in, r->n * n_in, dx);
     else

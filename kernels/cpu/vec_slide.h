@@ -182,6 +182,16 @@ typedef struct lk_slide_rows {
 static void lk_slide_copy(const lk_slide *d, const char *line, int64_t n_rows, int64_t first,
                           int64_t n, char *copy)
 {
+    if (d->copy_pitch == d->pitch) {
+        const int64_t before = first < 0 ? (-first < n ? -first : n) : 0;
+        const int64_t left = n_rows - first < n ? n_rows - first : n;
+        const int64_t there = left > before ? left - before : 0;
+        memset(copy, 0, (size_t)(before * d->pitch));
+        memcpy(copy + before * d->pitch, line + (first + before) * d->pitch,
+               (size_t)(there * d->pitch));
+        memset(copy + (before + there) * d->pitch, 0, (size_t)((n - before - there) * d->pitch));
+        return;
+    }
     for (int64_t i = 0; i < n; i++, copy += d->copy_pitch) {
         const int there = first + i >= 0 && first + i < n_rows;
         if (there)
