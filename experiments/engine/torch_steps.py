@@ -22,7 +22,7 @@ import time
 
 MODELS = ("transformer", "audio", "video")
 RECOMPUTE = (("transformer", "f32"),)
-LEARNING_RATE, DECAY, BETAS, EPS = 1e-3, 0.01, (0.9, 0.95), 1e-8
+DECAY, BETAS, EPS = 0.01, (0.9, 0.95), 1e-8
 
 
 def read_safetensors(path):
@@ -158,7 +158,7 @@ def run_torch(o):
     f = network(o.model, torch, o.channels_last)
     groups = [{"params": [p for p in w.values() if (p.dim() > 1) == decays],
                "weight_decay": DECAY * decays} for decays in (True, False)]
-    opt = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, eps=EPS, fused=True)
+    opt = torch.optim.AdamW(groups, lr=o.rate, betas=BETAS, eps=EPS, fused=True)
     losses, seconds = [], []
     for _ in range(o.steps):
         start = time.perf_counter()
@@ -180,12 +180,12 @@ def child(command):
 
 def ours(o, model, dtype, steps, *more):
     return child([o.bench, model, "--dtype", dtype, "--steps", str(steps), "--threads",
-                  str(o.threads), *(["--recompute"] if (model, dtype) in RECOMPUTE else []), *more])
+                  str(o.threads), "--rate", str(o.rate), *(["--recompute"] if (model, dtype) in RECOMPUTE else []), *more])
 
 
 def theirs(o, model, dtype, steps, start, channels_last):
     return child([sys.executable, __file__, o.bench, "--child", "--model", model, "--dtype", dtype,
-                  "--steps", str(steps), "--threads", str(o.threads), "--start", start]
+                  "--steps", str(steps), "--threads", str(o.threads), "--rate", str(o.rate), "--start", start]
                  + (["--channels-last"] if channels_last else []))
 
 
@@ -198,6 +198,7 @@ def main():
     p.add_argument("--only", choices=MODELS)
     p.add_argument("--dtypes", nargs="+", choices=("f32", "bf16"), default=("f32", "bf16"))
     p.add_argument("--loss-steps", type=int, default=50, help="compared in f32; 0: none")
+    p.add_argument("--rate", type=float, default=3e-4, help="learning rate, constant: no warm-up")
     for hidden in ("--model", "--start"):
         p.add_argument(hidden, help=argparse.SUPPRESS)
     p.add_argument("--dtype", default="f32", help=argparse.SUPPRESS)

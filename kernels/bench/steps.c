@@ -1,7 +1,7 @@
 /* steps.c - bench_steps: a whole training step of one of the models, timed.
  *
  *     bench_steps transformer|audio|video [--dtype f32|bf16] [--steps N] [--threads N]
- *                 [--recompute] [--profile] [--dump FILE]
+ *                 [--recompute] [--profile] [--rate R] [--dump FILE]
  *
  * One line of JSON: the median time of a step after the first two, the growth of the resident
  * memory, what the planner says, and the loss of every step.  --dump writes weights and data as
@@ -27,6 +27,7 @@ typedef struct run {
     const lk_bench_model *model;
     lk_dtype dtype;
     int steps, threads, profile, recompute;
+    double rate;
     const char *dump;
     lk_params *params;
     lk_optim *optim;
@@ -121,7 +122,7 @@ static lk_status step(run *r, int i)
     float loss = 0;
     const double start = lk_bench_now_s();
     LK_TRY(lk_graph_run(r->graph, (uint64_t)i));
-    LK_TRY(lk_optim_step(r->optim, i, 1e-3, 1));
+    LK_TRY(lk_optim_step(r->optim, i, r->rate, 1));
     LK_TRY(lk_graph_read(r->graph, r->loss, LK_F32, &loss));
     r->seconds[i] = lk_bench_now_s() - start;
     r->losses[i] = loss;
@@ -220,6 +221,8 @@ static lk_status parse(run *r, int argc, char **argv)
             r->steps = (int)strtol(v, NULL, 10);
         else if (strcmp(a, "--threads") == 0)
             r->threads = (int)strtol(v, NULL, 10);
+        else if (strcmp(a, "--rate") == 0)
+            r->rate = strtod(v, NULL);
         else if (strcmp(a, "--dump") == 0)
             r->dump = v;
         else
@@ -235,7 +238,7 @@ done:
 int main(int argc, char **argv)
 {
     lk_status st = LK_OK;
-    run r = {.dtype = LK_F32, .steps = 10};
+    run r = {.dtype = LK_F32, .steps = 10, .rate = 3e-4};
     LK_TRY(parse(&r, argc, argv));
     if (r.threads > 0)
         lk_threads_set(r.threads);
