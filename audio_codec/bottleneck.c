@@ -99,9 +99,14 @@ lk_var lk_codec_from_tokens(lk_graph *g, const lk_codec_config *c, lk_var tokens
     return sum;
 }
 
+const char *lk_codec_part_name(lk_codec_part part)
+{
+    return part == LK_CODEC_ALONE ? "alone" : "rest";
+}
+
 static void gaussian_scope(lk_graph *g, lk_codec_part part)
 {
-    lk_scope(g, "gaussian.%s", part == LK_CODEC_ALONE ? "alone" : "rest");
+    lk_scope(g, "gaussian.%s", lk_codec_part_name(part));
 }
 
 void lk_codec_moments(lk_graph *g, const lk_codec_config *c, lk_codec_part part, lk_var h,

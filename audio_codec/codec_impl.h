@@ -99,6 +99,8 @@ void lk_codec_quantise(lk_graph *g, const lk_codec_config *c, lk_var h, lk_codec
 lk_var lk_codec_from_tokens(lk_graph *g, const lk_codec_config *c, lk_var tokens, int n);
 /* What the Gaussian latent describes: everything, or what tokens leave. */
 typedef enum lk_codec_part { LK_CODEC_ALONE, LK_CODEC_REST } lk_codec_part;
+/* As its parameters are called: "gaussian.<name>.". */
+const char *lk_codec_part_name(lk_codec_part part);
 /* Information it should have, in nats a latent (config.c). */
 double lk_codec_target_nats(const lk_codec_config *c, lk_codec_part part);
 /* h or residual [B, T, W] -> mean and log-variance f32 [B, T, continuous]. */

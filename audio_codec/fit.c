@@ -225,15 +225,15 @@ static double water_level(const float *variance, int64_t k, double nats)
     return exp(hi);
 }
 
-static lk_status fit_gaussian(fitting *f, lk_codec_part which)
+static lk_status fit_gaussian(fitting *f, lk_codec_part part)
 {
     lk_status st = LK_OK;
     const int64_t w = f->c->latent_width, n = f->c->continuous, k = n < w ? n : w;
-    const char *part = which == LK_CODEC_ALONE ? "alone" : "rest";
+    const char *name = lk_codec_part_name(part);
     char layer[32];
     double level;
     LK_TRY(components(f, k));
-    level = water_level(f->variance, k, lk_codec_target_nats(f->c, which));
+    level = water_level(f->variance, k, lk_codec_target_nats(f->c, part));
     memset(f->weight, 0, sizeof *f->weight * (size_t)(2 * n * w));
     for (int64_t i = 0; i < n; i++) {
         const double d = i < k ? (double)f->variance[i] : 0, v = i < k ? noise_of(d, level) : 1;
@@ -243,7 +243,7 @@ static lk_status fit_gaussian(fitting *f, lk_codec_part which)
         f->bias[i] = i < k ? (float)(-gain * dot(f->basis + i * w, f->mean, w)) : 0;
         f->bias[n + i] = (float)log(v);
     }
-    snprintf(layer, sizeof layer, "gaussian.%s.moments", part);
+    snprintf(layer, sizeof layer, "gaussian.%s.moments", name);
     LK_TRY(put(f, layer, "weight", f->weight));
     LK_TRY(put(f, layer, "bias", f->bias));
     memset(f->weight, 0, sizeof *f->weight * (size_t)(n * w));
@@ -252,7 +252,7 @@ static lk_status fit_gaussian(fitting *f, lk_codec_part which)
         for (int64_t j = 0; j < w; j++)
             f->weight[j * n + i] = (float)gain * f->basis[i * w + j];
     }
-    snprintf(layer, sizeof layer, "gaussian.%s.out", part);
+    snprintf(layer, sizeof layer, "gaussian.%s.out", name);
     LK_TRY(put(f, layer, "weight", f->weight));
     LK_TRY(put(f, layer, "bias", f->mean));
 done:

@@ -5,8 +5,8 @@
  *   latent = sum over i of stage_on_i o_i + latent_on Z z + rest_on Z' z' + raw_on h
  *   z from h,  z' from r = h - stop(sum over i of o_i)
  *   KL = mean over latents of sum over channels of (e^v + m^2 - 1 - v) / 2, in nats
- *   kl_loss = ((KL of z - its target)^2 + (KL of z' - its target)^2) / 2      (Seetharaman, Kumar
- * 2026) label = mean over labelled latents of -ln softmax(logits)[label]
+ *   kl_loss = ((KL of z - target)^2 + (KL of z' - target')^2) / 2     (Seetharaman, Kumar 2026)
+ *   label = mean over labelled latents of -ln softmax(logits)[label]
  */
 #include "audio_codec/codec_impl.h"
 

@@ -288,21 +288,25 @@ done:
     return st;
 }
 
-static void path_of(const lk_joint_data *d, int64_t i, char *path, size_t bytes)
+/* The file of a clip's latents, made where there is none. */
+static lk_status open_clip(lk_joint_data *d, int64_t i, char *path, size_t bytes, lk_latents **l)
 {
+    lk_status st = LK_OK;
     snprintf(path, bytes, "%s/%06lld.h5", d->c.cache, (long long)i);
+    open_cached(d, i, path, l);
+    if (!*l) {
+        LK_TRY(encode_clip(d, i, path));
+        LK_TRY(lk_latents_open(l, path));
+    }
+done:
+    return st;
 }
 
 static lk_status take_clip(lk_joint_data *d, int64_t i, char *path, size_t bytes)
 {
     lk_status st = LK_OK;
     lk_latents *l = NULL;
-    path_of(d, i, path, bytes);
-    open_cached(d, i, path, &l);
-    if (!l) {
-        LK_TRY(encode_clip(d, i, path));
-        LK_TRY(lk_latents_open(&l, path));
-    }
+    LK_TRY(open_clip(d, i, path, bytes, &l));
     LK_TRY(read_latents(d, l, i));
     LK_TRY(read_script(d, i));
 done:
@@ -328,10 +332,7 @@ static lk_status encode_share(lk_joint_data *d, lk_progress *bar, char *path, si
     for (int64_t i = lk_comm_rank(d->c.comm); i < d->n; i += n) {
         lk_latents *l = NULL;
         LK_TRY(not_stopped(d, i));
-        path_of(d, i, path, bytes);
-        open_cached(d, i, path, &l);
-        if (!l)
-            LK_TRY(encode_clip(d, i, path));
+        LK_TRY(open_clip(d, i, path, bytes, &l));
         lk_latents_close(&l);
         lk_progress_set(bar, (double)(i + 1) / (double)d->n);
     }

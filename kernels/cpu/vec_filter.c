@@ -8,10 +8,12 @@
  * added in pairs.  A tap then only says where in x's rows to begin:
  *
  *   along a row   number e of word w is at (w per + e) stride + v - lo, one copy of the row for
- * each v = k dilation mod (per stride) that a tap has; the tap begins at word k dilation / (per
- * stride) across rows   row q of phase r is at q stride + r - lo; the tap has r = k dilation mod
- * stride and begins at row k dilation / stride planes        one copy a tap, kept for the next
- * chunk where that needs it; outside the map it is skipped
+ *                 each v = k dilation mod (per stride) that a tap has; the tap begins at word
+ *                 k dilation / (per stride)
+ *   across rows   row q of phase r is at q stride + r - lo; the tap has r = k dilation mod stride
+ *                 and begins at row k dilation / stride
+ *   planes        one copy a tap, kept for the next chunk where that needs it; outside the map it
+ *                 is skipped
  *
  * The lanes are the channels of x.  `few`, one side has few channels: lanes are those of the other
  * (`turned`: of dy) and several taps make up a tile.
