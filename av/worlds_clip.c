@@ -271,17 +271,36 @@ done:
 
 typedef struct merge {
     FILE *out;
-    const json_t *names; /* object whose keys are the clips of the new lines */
+    json_t *lines; /* clip: new line */
+    json_t *left;  /* the same of those that are not yet written */
 } merge;
 
-static lk_status copy_if_other(void *user, const char *text, const json_t *line)
+static lk_status cannot_write(void)
 {
-    const merge *m = user;
-    if (json_object_get(m->names, clip_of(line)))
+    return LK_FAIL(LK_E_IO, "cannot write the file of truth: %s", strerror(errno));
+}
+
+static lk_status write_if_left(merge *m, const char *clip)
+{
+    const json_t *line = json_object_get(m->left, clip);
+    if (!line)
         return LK_OK;
+    if (json_dumpf(line, m->out, JSON_REAL_PRECISION(REAL_DIGITS)) != 0 ||
+        fputc('\n', m->out) == EOF)
+        return cannot_write();
+    json_object_del(m->left, clip);
+    return LK_OK;
+}
+
+/* A clip's new line where its old one stood, and old lines of others as they are. */
+static lk_status merge_line(void *user, const char *text, const json_t *line)
+{
+    merge *m = user;
     const size_t n = strlen(text);
+    if (json_object_get(m->lines, clip_of(line)))
+        return write_if_left(m, clip_of(line));
     if (fputs(text, m->out) == EOF || (n > 0 && text[n - 1] != '\n' && fputc('\n', m->out) == EOF))
-        return LK_FAIL(LK_E_IO, "cannot write the file of truth: %s", strerror(errno));
+        return cannot_write();
     return LK_OK;
 }
 
@@ -289,21 +308,21 @@ lk_status lk_world_truth_write(const char *path, json_t *const *lines, int64_t n
 {
     lk_status st = LK_OK;
     lk_replace file = {0};
-    json_t *names = json_object();
-    merge m = {NULL, names};
-    LK_REQUIRE(names, LK_E_MEMORY, "out of memory");
+    merge m = {.lines = json_object()};
+    LK_REQUIRE(m.lines, LK_E_MEMORY, "out of memory");
     for (int64_t i = 0; i < n; i++)
-        LK_TRY(lk_json_set(names, clip_of(lines[i]), json_true()));
+        LK_TRY(lk_json_set(m.lines, clip_of(lines[i]), json_incref(lines[i])));
+    m.left = json_copy(m.lines);
+    LK_REQUIRE(m.left, LK_E_MEMORY, "out of memory");
     LK_TRY(lk_replace_open(&file, path));
     m.out = file.stream;
-    LK_TRY(each_line(path, copy_if_other, &m));
+    LK_TRY(each_line(path, merge_line, &m));
     for (int64_t i = 0; i < n; i++)
-        LK_REQUIRE(json_dumpf(lines[i], m.out, JSON_REAL_PRECISION(REAL_DIGITS)) == 0 &&
-                       fputc('\n', m.out) != EOF,
-                   LK_E_IO, "cannot write '%s': %s", path, strerror(errno));
+        LK_TRY(write_if_left(&m, clip_of(lines[i])));
     LK_TRY(lk_replace_commit(&file));
 done:
     lk_replace_drop(&file);
-    json_decref(names);
+    json_decref(m.left);
+    json_decref(m.lines);
     return st;
 }

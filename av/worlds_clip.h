@@ -40,7 +40,8 @@ LK_CHECKED lk_status lk_world_script_write(const lk_world *world, const char *pa
 const char *lk_world_event_kind_name(lk_world_event_kind kind);
 
 /* Write lines (one JSON object a clip) to path at once: either all or the old content is there.
- * Lines of an old file whose "clip" is not among the new ones are kept, in front. */
+ * Lines of an old file keep their place: a new one of the same "clip" stands where the old one
+ * stood, and those of other clips stay; clips that are not there follow. */
 LK_CHECKED lk_status lk_world_truth_write(const char *path, json_t *const *lines, int64_t n);
 
 /* The old line of a clip in a file written by lk_world_truth_write, or NULL in *truth when there

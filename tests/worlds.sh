@@ -39,6 +39,8 @@ touch -d 2001-01-01 part/impacts_5_00000.mp4
 run 0 worlds impacts --count 3 $small --offset-ms 40 --drift-ppm -100 -o part --resume
 [ "$(date -r part/impacts_5_00000.mp4 +%Y)" = 2001 ] || fail "resume rewrote a clip"
 diff -r one part >/dev/null || fail "resumed folder differs"
+run 0 worlds impacts --count 2 $small --offset-ms 40 --drift-ppm -100 -o part --resume
+diff -r one part >/dev/null || fail "a smaller count changes the order of truth"
 run 2 worlds impacts --count 3 $small --offset-ms 50 -o part --resume
 run 0 worlds impacts --index-from 7 --count 1 $small -o part
 [ "$(wc -l <part/truth.jsonl)" = 4 ] || fail "a second run lost truth"

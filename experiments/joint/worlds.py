@@ -48,8 +48,7 @@ def render(a, world):
     run(a.lockstep, "worlds", world, "--count", a.count, "--seed", SEED, "--seconds", SECONDS[world], "--size", "64x64",
         "--rate", 16000, "--fps", a.fps, "--scripts", "--container", "mkv", "--vcodec", "ffv1", "--acodec", "flac", "--resume",
         "--out", folder)
-    truth = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
-    truth = sorted(truth, key=lambda clip: clip["index"])[:a.count]
+    truth = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()][:a.count]
     for clip in truth:
         script = (folder / clip["clip"]).with_suffix(".txt")
         lines = [re.sub(r" at \S+$", "", line) for line in script.read_text().splitlines() if " s path " not in line]
