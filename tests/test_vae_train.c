@@ -41,6 +41,7 @@ static void configure(const char *variant)
     config.frames = 6;
     config.height = config.width = 32;
     config.log_every = 1;
+    config.clips_weight = 0.01; /* not part of the defaults */
 }
 
 /* ---- losses ---- */

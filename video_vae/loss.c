@@ -6,13 +6,16 @@
  *   bands        mean |b(y) - b(x)|, detail bands weighted (the lowest band has weight 1)
  *   ms_ssim      1 - MS-SSIM of the grey pictures (loss_ssim.c)
  *   change       mean |(y_t - y_(t-1)) - (x_t - x_(t-1))|: what flickers
+ *   clips_db     mean over clips of -5 log10 (mean over frames of (m / 4)^2), m a frame's mean
+ *                square error: the PSNR of a clip, its worse frames counting more.  It is made
+ *                large, so that a smooth clip counts as much as a rough one
  *   kl           (rate / target - 1)^2, rate = KL / (ln 2 pixels) in bits per pixel of the frames
  *                the latents cover (a target instead of a weight: Seetharaman, Kumar,
  *                arXiv 2605.17085)
- *   scales       latents averaged over 2 x 2, 4 x 4 positions, or 2 x 2 x 2 with time, must decode
- * to the frames averaged likewise (Skorokhodov et al., arXiv 2502.14831) correlation  relu(0.75 -
- * r), r the correlation of neighbouring means along x, y and time, mean over directions and
- * channels (after SSVAE, arXiv 2512.05394)
+ *   scales       latents averaged over 2 x 2, 4 x 4 positions, or 2 x 2 x 2 with time, must
+ *                decode to the frames averaged likewise (Skorokhodov et al., arXiv 2502.14831)
+ *   correlation  relu(0.75 - r), r the correlation of neighbouring means along x, y and time,
+ *                mean over directions and channels (after SSVAE, arXiv 2512.05394)
  *
  * The decoder sees (z + sigma n') keep: noise and left-out channels on a share of the clips, so
  * that it forgives imperfect latents and front channels hold the structure.
@@ -24,9 +27,11 @@
 #include <math.h>
 
 #define CORRELATION 0.75
+#define GOOD_ENOUGH 1e-4 /* a frame's mean square error over 4, 40 dB: less is not striven for */
 
 const char *const lk_vae_loss_names[] = {"loss",   "bands",       "ms_ssim",           "change",
-                                         "scales", "correlation", "kl_bits_per_pixel", "psnr_db"};
+                                         "scales", "correlation", "kl_bits_per_pixel", "clips_db",
+                                         "psnr_db"};
 const int lk_vae_n_losses = (int)(sizeof lk_vae_loss_names / sizeof lk_vae_loss_names[0]);
 
 lk_var lk_vae_fill_groups(lk_graph *g, const lk_vae_shape *s, lk_var rgb)
@@ -133,6 +138,15 @@ static lk_var psnr(lk_graph *g, lk_var difference)
     return lk_scale(g, lk_unary(g, LK_LOG, error, 0, 0), -10 / log(10));
 }
 
+/* clips_db of the definition above, of [B, T, Y, X, 3]. */
+static lk_var clips_db(lk_graph *g, lk_var difference)
+{
+    lk_var m = lk_reduce_mean(g, lk_square(g, difference), 4u | 8u | 16u, 0);
+    m = lk_reduce_mean(g, lk_square(g, lk_scale(g, m, 0.25)), 2u, 0);
+    m = lk_unary(g, LK_LOG, lk_affine(g, m, 1, GOOD_ENOUGH * GOOD_ENOUGH), 0, 0);
+    return lk_scale(g, lk_mean_all(g, m), -5 / log(10));
+}
+
 static lk_var sample(lk_graph *g, lk_var mean, lk_var log_var)
 {
     const lk_var deviation = lk_unary(g, LK_EXP, lk_scale(g, log_var, 0.5), 0, 0);
@@ -155,14 +169,15 @@ lk_var lk_vae_loss_graph(lk_graph *g, const lk_vae_shape *s, const lk_vae_train_
     const lk_shape shape = LK_SHAPE(c->batch, t, c->height, c->width, 3);
     const lk_var rgb = lk_input(g, "rgb", LK_F32, shape);
     const lk_var all = lk_vae_fill_groups(g, s, rgb);
-    lk_var mean, log_var, z, y, error, step, rate, value[8], loss = LK_NONE;
-    const double weight[8] = {0,
+    lk_var mean, log_var, z, y, error, step, rate, value[9], loss = LK_NONE;
+    const double weight[9] = {0,
                               1,
                               c->ssim_weight,
                               c->change_weight,
                               c->scale_weight,
                               c->correlation_weight,
                               c->kl_weight,
+                              -c->clips_weight,
                               0};
     lk_freeze(g, c->decoder_only);
     lk_vae_encode_graph(g, NULL, s, all, &mean, &log_var);
@@ -183,8 +198,9 @@ lk_var lk_vae_loss_graph(lk_graph *g, const lk_vae_shape *s, const lk_vae_train_
     rate = lk_scale(g, lk_kl_loss(g, mean, log_var),
                     s->channels / (log(2) * s->time * s->space * s->space));
     value[6] = rate;
-    value[7] = psnr(g, error);
-    for (int i = 1; i < 7; i++) {
+    value[7] = clips_db(g, error);
+    value[8] = psnr(g, error);
+    for (int i = 1; i < 8; i++) {
         lk_var part = value[i];
         if (i == 5)
             part = lk_relu(g, lk_affine(g, part, -1, CORRELATION));

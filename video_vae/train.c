@@ -29,6 +29,7 @@ const lk_option lk_vae_train_options[] = {
     LK_OPT_DOUBLE(O, detail_weight, 2, 0, 1e6, "of the detail bands"),
     LK_OPT_DOUBLE(O, ssim_weight, 0.1, 0, 1e6, "of 1 - MS-SSIM"),
     LK_OPT_DOUBLE(O, change_weight, 0.5, 0, 1e6, "of changes that are not there"),
+    LK_OPT_DOUBLE(O, clips_weight, 0, 0, 1e6, "of a clip's PSNR, in decibels"),
     LK_OPT_DOUBLE(O, scale_weight, 0.25, 0, 1e6, "of smaller pictures from averaged latents"),
     LK_OPT_DOUBLE(O, correlation_weight, 0.02, 0, 1e6, "of latents unlike their neighbours"),
     LK_OPT_DOUBLE(O, disturbed, 0.3, 0, 1, "share of clips with noise and left-out channels"),

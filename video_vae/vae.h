@@ -178,7 +178,8 @@ typedef struct lk_vae_train_config {
     int warmup;
     double decay, average, clip;
     double bits_per_pixel, kl_weight;
-    double detail_weight, ssim_weight, change_weight, scale_weight, correlation_weight;
+    double detail_weight, ssim_weight, change_weight, clips_weight, scale_weight;
+    double correlation_weight;
     double disturbed, noise;
     bool decoder_only, train_linear;
     const char *start_from; /* weights to begin with; those of equal name and shape are taken */

@@ -13,7 +13,8 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 lockstep=$(realpath "${2:-build/lockstep}")
 packages="asterisk-core-sounds-en-g722 asterisk-core-sounds-fr-g722 asterisk-core-sounds-es-g722
-    asterisk-core-sounds-it-g722 frozen-bubble-data warzone2100-music mate-backgrounds"
+    asterisk-core-sounds-it-g722 frozen-bubble-data warzone2100-music mate-backgrounds
+    lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 ukui-wallpapers"
 cd "$out"
 mkdir -p deb files held licences
 (cd deb && for p in $packages; do ls "$p"_* >/dev/null 2>&1 || apt-get download "$p"; done)
@@ -47,7 +48,10 @@ sounds music 8 "${music[@]}"
 # Photographs and drawings under a camera that pans, zooms and turns.
 pictures() {
     [ -f pictures.h5 ] && [ -f pictures_held.h5 ] && return
-    mapfile -t all < <(find files/usr/share/backgrounds \( -name '*.jpg' -o -name '*.png' \) -size +60k | sort)
+    at=files/usr/share/backgrounds # those of mate first: which are held back stays as it is when others are added
+    mapfile -t all < <(for part in "$at/mate" "$at -maxdepth 1"; do
+        find $part -type f \( -name '*.jpg' -o -name '*.png' \) -size +60k | sort
+    done)
     rm -rf tmp_pictures && mkdir -p tmp_pictures/train tmp_pictures/held
     RANDOM=7
     i=0
