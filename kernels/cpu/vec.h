@@ -96,10 +96,15 @@ static inline void lk_run_end(const lk_tensor *t, int64_t at, int64_t n, const f
         lk_store(t->dtype, t->data, at, n, run);
 }
 
-/* How many rows of n_ch channels a run holds side by side, each number in a lane of its own. */
-static inline int64_t lk_abreast(int64_t n_ch)
+/* How many rows of n_ch channels stand side by side in `most` lanes, each number in a lane of its
+ * own; whole vectors of up to 16 where so many rows fit. */
+static inline int64_t lk_abreast(int64_t n_ch, int64_t most)
 {
-    return n_ch > 0 && n_ch < LK_VEC_RUN ? LK_VEC_RUN / n_ch : 1;
+    const int64_t n = n_ch > 0 && n_ch < most ? most / n_ch : 1;
+    int64_t whole = 1;
+    while (whole < 16 && whole * n_ch % 16)
+        whole *= 2;
+    return n < whole ? n : n - n % whole;
 }
 
 /* The sum of a term in i < n, in as many lanes as keep additions from waiting for each other. */

@@ -306,7 +306,7 @@ static void slopes_at(slopes *k, const lk_call *c, int64_t ch)
     k->n_ch = lk_last(&c->in[0].shape);
     k->ch = ch;
     k->m = k->n_ch - ch < RUN ? k->n_ch - ch : RUN;
-    k->wide = lk_abreast(k->n_ch);
+    k->wide = lk_abreast(k->n_ch, RUN);
     for (int64_t r = 0; r < k->wide; r++)
         memcpy(k->alpha + r * k->m, alpha + ch, (size_t)k->m * sizeof *alpha);
     for (int64_t i = 0; i < k->wide * k->m; i++)
@@ -321,7 +321,7 @@ static int64_t slopes_run(const slopes *k, int64_t row, int64_t end)
 
 static int64_t snake_rows(const lk_call *c)
 {
-    return 64 * lk_abreast(lk_last(&c->in[0].shape));
+    return 64 * lk_abreast(lk_last(&c->in[0].shape), RUN);
 }
 
 static int64_t snake_units(const lk_call *c)

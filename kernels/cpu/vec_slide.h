@@ -256,17 +256,8 @@ LK_INLINE void lk_slide_ask(const lk_slide_rows *rows, int64_t i, int64_t n)
 LK_INLINE lk_vf lk_slide_row(const lk_row_kind rows, const char *p)
 {
     typedef float any __attribute__((vector_size(LK_LANES * 4), aligned(2), may_alias));
-#if LK_LANES == 16
-    if (rows == LK_ROW_HALF) {
-        const __m256i halves = _mm256_loadu_si256((const __m256i_u *)p);
-        return (lk_vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
-    }
-#else
-    typedef uint16_t halves __attribute__((vector_size(LK_LANES * 2), aligned(2), may_alias));
-    typedef uint32_t wide __attribute__((vector_size(LK_LANES * 4)));
     if (rows == LK_ROW_HALF)
-        return (lk_vf)(__builtin_convertvector(*(const halves *)p, wide) << 16);
-#endif
+        return (lk_vf)lk_lanes_get(1, p, 0);
     return *(const any *)p;
 }
 

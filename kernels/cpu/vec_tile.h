@@ -26,16 +26,6 @@
 #define LK_VEC_DOT 0
 #endif
 
-#define LK_INLINE static inline __attribute__((always_inline))
-
-/* Loops over registers, before `for`; checked code is not fast either way and compiles sooner. */
-#ifdef LK_VEC_CHECKED
-#define LK_UNROLL(n)
-#else
-#define LK_UNROLL_(x) _Pragma(#x)
-#define LK_UNROLL(n)  LK_UNROLL_(GCC unroll n)
-#endif
-
 typedef float lk_vf __attribute__((vector_size(4 * LK_LANES), may_alias));
 typedef float lk_word __attribute__((may_alias)); /* an f32, or two bf16 */
 
