@@ -20,7 +20,8 @@
 #include "kernels/ops/ops_impl.h"
 #include "kernels/thread.h"
 
-#define WANTED_PARTS 16
+#define WANTED_PARTS LK_MAX_PARTS
+#define PART_WORK    (1 << 20) /* multiply-adds of a part at least, if it is one of several */
 
 typedef struct conv_state {
     lk_parts *parts;
@@ -123,15 +124,30 @@ static int cut_dim(const lk_dnn_conv *d)
     return k;
 }
 
-/* Runs of positions a sample is cut into: none shorter than the border it reads twice. */
+/* Multiply-adds of a sample. */
+static int64_t work_of(const lk_dnn_conv *d)
+{
+    const int64_t *size = d->kind == LK_DNN_CONV_DX ? d->in : d->out;
+    int64_t n = d->in_ch / d->groups * d->out_ch;
+    for (int k = 0; k < 3; k++)
+        n *= size[k] * d->taps[k];
+    return n;
+}
+
+/* Runs of positions a sample is cut into: many, so that threads have equal shares also of few
+ * positions that are large.  Each meets some of the map it reads: where there is more padding than
+ * the filter reaches over, and of gradients, none is shorter than the border it reads twice. */
 static int64_t runs_of(const lk_dnn_conv *d)
 {
     const int k = cut_dim(d);
     const int64_t size = d->kind == LK_DNN_CONV_DX ? d->in[k] : d->out[k];
     const int64_t reach = d->dilation[k] * (d->taps[k] - 1);
-    const int64_t least = reach + 1;
-    const int64_t wanted = d->n_batch >= WANTED_PARTS / 2 ? 1 : WANTED_PARTS / d->n_batch;
-    const int64_t most = size / least;
+    const int meets = d->kind == LK_DNN_CONV && d->lo[k] <= reach && d->hi[k] <= reach;
+    const int64_t least = meets ? 1 : reach < d->stride[k] ? d->stride[k] : reach + 1;
+    const int64_t wanted = d->n_batch < WANTED_PARTS ? WANTED_PARTS / d->n_batch : 1;
+    const int64_t worth = work_of(d) / PART_WORK;
+    int64_t most = size / least;
+    most = most < worth ? most : worth;
     return most < 1 ? 1 : wanted < most ? wanted : most;
 }
 

@@ -4,6 +4,8 @@
 #include "kernels/mem.h"
 #include "kernels/thread.h"
 
+#include <stdatomic.h>
+
 #define ALIGN 64
 
 typedef struct part {
@@ -79,6 +81,7 @@ typedef struct job {
     lk_parts *p;
     const char *a, *b, *bias;
     char *y, *work;
+    _Atomic int next; /* part that nobody does yet */
     lk_status st[LK_MAX_PARTS];
 } job;
 
@@ -92,13 +95,13 @@ static void *offset(const char *p, size_t bytes)
     return u.v;
 }
 
-/* A lane is a thread's scratch space; it does every n_lanes-th part. */
+/* A lane is a thread's scratch space; it does one part after another, as long as there are any. */
 static void run_lanes(void *context, int64_t first, int64_t end)
 {
     job *r = context;
     const lk_parts *p = r->p;
     for (int64_t lane = first; lane < end; lane++)
-        for (int64_t i = lane; i < p->n; i += p->n_lanes) {
+        for (int i = atomic_fetch_add(&r->next, 1); i < p->n; i = atomic_fetch_add(&r->next, 1)) {
             const part *q = &p->part[i];
             const char *b =
                 q->packer < 0 ? offset(r->b, q->b_at) : offset(r->work, p->part[q->packer].pack_at);

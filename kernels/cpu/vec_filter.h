@@ -45,7 +45,7 @@ LK_INLINE void lk_filter_tile(const int taps, const int rows, const int cols, co
                         (lk_vf) * (const lk_lanes_in *)(k->b[t] + b + w * k->b_word + c * LK_LANES);
                 LK_UNROLL(12)
                 for (int r = 0; r < rows; r++) {
-                    if (t == 0 || turned) /* see lk_tile_block */
+                    if (t == 0 || turned) /* see lk_tile_sums */
                         number[r] = k->a[t][a + w * k->a_word + r] - (lk_vf){0};
                     LK_UNROLL(4)
                     for (int c = 0; c < cols; c++)

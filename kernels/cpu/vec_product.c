@@ -1,10 +1,10 @@
 /* vec_product.c - matrix products, y = op(a) op(b) + bias.
  *
- * A tile of ROWS x COLS results stays in registers while k runs over a chunk (vec_tile.h).  Its
- * columns of b are packed first, as panels [k, COLS]; rows of a are read where they are when they
- * lie along k, and packed otherwise.  With products of bf16, k
- * counts words of two.  Chunks are added in order, in the result when it is f32, in the work space
- * else.
+ * A tile of ROWS x COLS results stays in registers while k runs over a chunk (vec_tile.h), and goes
+ * to memory from there.  Its columns of b are packed first, as panels [k, COLS]; rows of a are read
+ * where they are when they lie along k, and otherwise packed a block at a time by the thread that
+ * reads them, so that they are in its caches.  With products of bf16, k counts words of two.
+ * Chunks are added in order, in the result when it is f32, in the work space else.
  *
  * How the tiles are shared out changes no sum, so it may depend on the number of threads.
  */
@@ -14,18 +14,20 @@
 #include "kernels/ops/ops_impl.h"
 #include "kernels/thread.h"
 
+#if LK_LANES == 16
+#include <immintrin.h>
+#endif
+
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_product)(const lk_call *c);
 
 #define ROWS      6
 #define BLOCK     (8 * ROWS) /* rows of a that are taken together */
 #define COLS      64
-#define CHUNK     512 /* words */
-#define PACK_PART 32  /* words that are packed together */
-
-/* Rows of a that lie `step` apart, or columns of a block, times a panel of b. */
-LK_TILE_FNS(times_rows, LK_TILE_SET, step, 1)
-LK_TILE_FNS(times_columns, LK_TILE_SET, step, BLOCK)
+#define CHUNK     512                /* words */
+#define PACK_PART 32                 /* words that are packed together */
+#define LINE      64                 /* bytes memory gives at a time */
+#define PAST      ((size_t)32 << 20) /* bytes */
 
 typedef struct product {
     const lk_call *c;
@@ -33,15 +35,26 @@ typedef struct product {
     int ta, tb, dot;
     int64_t per;                    /* elements of k a word */
     int64_t panels, blocks, groups; /* of columns; of rows; of panels */
+    int past;                       /* results go to memory past the caches */
     int64_t k0, words;              /* the chunk: first element, words */
     int last;                       /* it is the last one */
-    lk_word *packed;                /* [n_batch, panels, words, COLS] of b, then of a */
+    lk_word *packed;                /* [n_batch, panels, words, COLS] of b */
+    int64_t shift;                  /* batches from one that is packed to its place */
     float *sums;                    /* [n_batch, m, n] before the last chunk */
 } product;
 
 static int64_t ceil_div(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
+}
+
+/* Results that the caches do not hold until they are read need not be read before they are written;
+ * vectors must then be lines of the cache. */
+static int past_of(const lk_call *c, const lk_product *p)
+{
+    const lk_tensor *y = &c->out[0];
+    return LK_LANES == 16 && y->dtype == LK_F32 && p->n % LK_LANES == 0 && p->k <= CHUNK &&
+           lk_tensor_bytes(y) >= PAST && (uintptr_t)y->data % LINE == 0;
 }
 
 static product product_of(const lk_call *c)
@@ -56,6 +69,7 @@ static product product_of(const lk_call *c)
     q.blocks = ceil_div(p->m, BLOCK);
     q.groups = p->m && p->n_batch ? ceil_div(2 * lk_threads(), p->n_batch * q.blocks) : 1;
     q.groups = q.groups > q.panels ? q.panels : q.groups;
+    q.past = past_of(c, &q.p);
     q.packed = c->work;
     q.sums = c->out[0].data;
     return q;
@@ -68,15 +82,10 @@ static int64_t most_words(const product *q)
     return words < CHUNK ? words : CHUNK;
 }
 
-/* Numbers of packed b; of packed a, which is needed when its rows lie across k. */
+/* Numbers of packed b. */
 static int64_t b_size(const product *q)
 {
     return q->p.n_batch * q->panels * COLS * most_words(q);
-}
-
-static int64_t a_size(const product *q)
-{
-    return q->ta ? q->p.n_batch * q->blocks * BLOCK * most_words(q) : 0;
 }
 
 static int sums_apart(const product *q)
@@ -88,7 +97,7 @@ size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c)
 {
     const product q = product_of(c);
     const int64_t sums = sums_apart(&q) ? q.p.n_batch * q.p.m * q.p.n : 0;
-    return (size_t)(b_size(&q) + a_size(&q) + sums + 1) * sizeof(float);
+    return (size_t)(b_size(&q) + sums + 1) * sizeof(float);
 }
 
 /* ---- packing ---- */
@@ -117,10 +126,13 @@ LK_INLINE void across(const product *q, const lk_tensor *t, int64_t batch, int64
         static const lk_bf16 none[COLS] = {0};
         const lk_bf16 *even = (const lk_bf16 *)t->data + at;
         const lk_bf16 *odd = row + 1 < q->p.k ? even + ld : none;
-        uint32_t pair[COLS];
-        for (int64_t i = 0; i < n; i++)
-            pair[i] = (uint32_t)even[i] | (uint32_t)odd[i] << 16;
-        memcpy(to, pair, (size_t)n * sizeof *to);
+        int64_t i = 0;
+        for (; i + 32 <= n; i += 32)
+            lk_tile_zip(even + i, odd + i, to + i);
+        for (; i < n; i++) {
+            const uint32_t pair = (uint32_t)even[i] | (uint32_t)odd[i] << 16;
+            memcpy(to + i, &pair, sizeof pair);
+        }
     } else {
         lk_load(t->dtype, t->data, at, n, to);
     }
@@ -173,7 +185,7 @@ static int64_t width_of(const product *q, int64_t col)
 
 static lk_word *panel_at(const product *q, int64_t batch, int64_t panel)
 {
-    return q->packed + (batch * q->panels + panel) * COLS * q->words;
+    return q->packed + ((batch - q->shift) * q->panels + panel) * COLS * q->words;
 }
 
 /* A word of every column of b. */
@@ -194,23 +206,7 @@ static int64_t block_start(const product *q, int64_t block)
     return least(ceil_div(q->p.m, ROWS) * block / q->blocks * ROWS, q->p.m);
 }
 
-/* Columns of a block of a, as [word, BLOCK]. */
-static lk_word *columns_at(const product *q, int64_t batch, int64_t block)
-{
-    return q->packed + b_size(q) + (batch * q->blocks + block) * BLOCK * q->words;
-}
-
-/* A word of every row of a, which lie across k. */
-static void pack_a(const product *q, int64_t batch, int64_t w)
-{
-    for (int64_t block = 0; block < q->blocks; block++) {
-        const int64_t row = block_start(q, block), n = block_start(q, block + 1) - row;
-        words_across(q, &q->c->in[0], batch, q->p.m, w, row, n,
-                     (float *)columns_at(q, batch, block) + w * BLOCK);
-    }
-}
-
-/* Whole rows of the operands at a time, so that memory is read in order. */
+/* Whole rows of b at a time, so that memory is read in order. */
 static void pack_range(void *context, int64_t first, int64_t end)
 {
     const product *q = context;
@@ -221,31 +217,43 @@ static void pack_range(void *context, int64_t first, int64_t end)
         for (int64_t panel = 0; q->tb && panel < q->panels; panel++)
             pack_turned(q, batch, panel * COLS, width_of(q, panel * COLS), w0, w1,
                         (float *)panel_at(q, batch, panel));
-        for (int64_t w = w0; w < w1; w++) {
-            if (!q->tb)
-                pack_b(q, batch, w);
-            if (q->ta)
-                pack_a(q, batch, w);
-        }
+        for (int64_t w = w0; !q->tb && w < w1; w++)
+            pack_b(q, batch, w);
     }
 }
 
-/* Rows of a as the tiles read them: the first, and words from one to the next. */
-typedef struct rows {
+/* Rows of a as the tiles read them: the first, and words from one to the next and along one.  And
+ * what the tiles ask for meanwhile, because it is packed next: `ahead_lines` lines of `ahead_rows`
+ * rows from `ahead` on, their distance in bytes. */
+typedef struct a_rows {
     const lk_word *at;
-    int64_t step;
-} rows;
+    int64_t step, along;
+    const char *ahead;
+    int64_t ahead_step, ahead_lines;
+} a_rows;
 
 typedef struct buffer {
     _Alignas(64) float word[BLOCK * CHUNK];
 } buffer;
 
-static rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
+/* Where columns of a are packed from: a whole BLOCK if there is one, which is copied faster. */
+static int64_t first_column(const product *q, int64_t row)
+{
+    return q->p.m < BLOCK ? 0 : least(row, q->p.m - BLOCK);
+}
+
+static a_rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
 {
     const lk_tensor *a = &q->c->in[0];
     const int64_t at = (batch * q->p.m + row) * q->p.k + q->k0;
+    if (q->ta) {
+        const int64_t first = first_column(q, row);
+        for (int64_t w = 0; w < q->words; w++)
+            words_across(q, a, batch, q->p.m, w, first, least(BLOCK, q->p.m), b->word + w * BLOCK);
+        return (a_rows){b->word + row - first, 1, BLOCK, NULL, 0, 0};
+    }
     if (a->dtype == LK_F32 || (q->dot && q->p.k % 2 == 0))
-        return (rows){(const lk_word *)a->data + at / q->per, q->p.k / q->per};
+        return (a_rows){(const lk_word *)a->data + at / q->per, q->p.k / q->per, 1, NULL, 0, 0};
     for (int64_t i = 0; i < n; i++)
         for (int64_t w = 0; w < q->words; w += LK_LANES) {
             lk_lanes t;
@@ -253,75 +261,232 @@ static rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buf
                         least(q->p.k - q->k0 - w * q->per, LK_LANES * q->per), &t);
             lk_lanes_store(b->word + i * CHUNK + w, &t);
         }
-    return (rows){b->word, CHUNK};
+    return (a_rows){b->word, CHUNK, 1, NULL, 0, 0};
 }
 
 /* ---- tiles ---- */
 
-/* Sums over this chunk join those of the chunks before, or become results; n is constant in all
- * but the last columns. */
-LK_INLINE void finish_row(const product *q, int64_t at, int64_t col, const int64_t n, float *t)
+/* Where results go and what is added to them: sums of the chunks before, which lie as they do, and
+ * the bias; NULL for nothing. */
+typedef struct target {
+    lk_dtype dtype;
+    void *to;
+    int64_t step; /* numbers from row to row */
+    const float *before, *bias;
+    int past; /* to memory past the caches */
+} target;
+
+LK_INLINE void finish_tile(const int rows, const int cols, lk_vf s[LK_TALL][LK_MAX_COLS],
+                           const target *t, int64_t at, int64_t col)
 {
-    const float *bias = q->c->in[2].data;
-    if (q->k0)
-        for (int64_t i = 0; i < n; i++)
-            t[i] += q->sums[at + i];
-    if (q->last && bias)
-        for (int64_t i = 0; i < n; i++)
-            t[i] += bias[col + i];
-    if (q->last)
-        lk_store(q->c->out[0].dtype, q->c->out[0].data, at, n, t);
-    else
-        memcpy(q->sums + at, t, (size_t)n * sizeof *t);
+    if (t->before)
+        LK_UNROLL(12)
+    for (int r = 0; r < rows; r++)
+        LK_UNROLL(4)
+    for (int c = 0; c < cols; c++)
+        s[r][c] += *(const lk_lanes_in *)(t->before + at + r * t->step + c * LK_LANES);
+    if (t->bias)
+        LK_UNROLL(12)
+    for (int r = 0; r < rows; r++)
+        LK_UNROLL(4)
+    for (int c = 0; c < cols; c++)
+        s[r][c] += *(const lk_lanes_in *)(t->bias + col + c * LK_LANES);
+#if LK_LANES == 16
+    if (t->past) {
+        LK_UNROLL(12)
+        for (int r = 0; r < rows; r++)
+            LK_UNROLL(4)
+        for (int c = 0; c < cols; c++)
+            _mm512_stream_ps((float *)t->to + at + r * t->step + c * LK_LANES, (__m512)s[r][c]);
+        return;
+    }
+#endif
+    LK_UNROLL(12)
+    for (int r = 0; r < rows; r++)
+        LK_UNROLL(4)
+    for (int c = 0; c < cols; c++)
+        if (t->dtype == LK_F32)
+            *(lk_lanes_in *)((float *)t->to + at + r * t->step + c * LK_LANES) = s[r][c];
+        else
+            lk_store(LK_BF16, t->to, at + r * t->step + c * LK_LANES, LK_LANES,
+                     (const float *)&s[r][c]);
 }
 
-static void finish(const product *q, int64_t batch, int64_t row, int64_t n_rows, int64_t col,
-                   int64_t width, float *y)
+/* Asks for the lines that finish_tile writes; the sums take longer than memory. */
+LK_INLINE void ask(const int rows, const int cols, const target *t, int64_t at)
 {
-    const int64_t n = least(width, q->p.n - col);
-    for (int64_t r = 0; r < n_rows; r++) {
-        const int64_t at = (batch * q->p.m + row + r) * q->p.n + col;
-        if (n == COLS)
-            finish_row(q, at, col, COLS, y + r * width);
-        else
-            finish_row(q, at, col, n, y + r * width);
+    const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++)
+            __builtin_prefetch((char *)t->to + (at + r * t->step + c * LK_LANES) * bytes, 1, 3);
+}
+
+/* What strip i asks for: one line of every word's row, or of one of its two rows. */
+LK_INLINE lk_tile_ahead ahead_of(const int per, const a_rows *a, int64_t i)
+{
+    if (i / per >= a->ahead_lines)
+        return (lk_tile_ahead){(const char *)a->at, 0};
+    return (lk_tile_ahead){a->ahead + i % per * a->ahead_step + i / per * LINE,
+                           per * a->ahead_step};
+}
+
+LK_INLINE void tile(const int width, const int dot, const int rows, const int cols, const a_rows *a,
+                    int64_t row, const lk_word *b, int64_t n_k, const target *t, int64_t col)
+{
+    lk_vf s[LK_TALL][LK_MAX_COLS];
+    if (!t->past)
+        ask(rows, cols, t, row * t->step + col);
+    LK_UNROLL(12)
+    for (int r = 0; r < rows; r++)
+        LK_UNROLL(4)
+    for (int c = 0; c < cols; c++)
+        s[r][c] = (lk_vf){0};
+    lk_tile_sums(width, dot, rows, cols, a->at + row * a->step, a->step, a->along, b + col, n_k,
+                 ahead_of(dot ? 2 : 1, a, row / ROWS), s);
+    finish_tile(rows, cols, s, t, row * t->step + col, col);
+}
+
+/* Rows of a times a panel of b. */
+LK_INLINE void times(const int width, const int dot, const a_rows *a, int64_t n_rows,
+                     const lk_word *b, int64_t n_k, const target *t)
+{
+    const int cols = width / LK_LANES < LK_MAX_COLS ? width / LK_LANES : LK_MAX_COLS;
+    for (int col = 0; col < width; col += cols * LK_LANES) {
+        int64_t r = 0;
+#define STRIPS(n)                                                                                  \
+    for (; r + n <= n_rows; r += n)                                                                \
+    tile(width, dot, n, cols, a, r, b, n_k, t, col)
+        if (cols < LK_MAX_COLS && LK_TALL == 2 * ROWS)
+            STRIPS(2 * ROWS);
+        STRIPS(ROWS);
+        STRIPS(2);
+        STRIPS(1);
+#undef STRIPS
     }
+}
+
+typedef void times_fn(const a_rows *a, int64_t n_rows, const lk_word *b, int64_t n_k,
+                      const target *t);
+#define TIMES(width, dot)                                                                          \
+    static void times_##width##_##dot(const a_rows *a, int64_t n_rows, const lk_word *b,           \
+                                      int64_t n_k, const target *t)                                \
+    {                                                                                              \
+        times(width, dot, a, n_rows, b, n_k, t);                                                   \
+    }
+TIMES(16, 0)
+TIMES(32, 0)
+TIMES(64, 0)
+#if LK_VEC_DOT
+TIMES(16, 1)
+TIMES(32, 1)
+TIMES(64, 1)
+#else
+#define times_16_1 NULL
+#define times_32_1 NULL
+#define times_64_1 NULL
+#endif
+static times_fn *const times_of[3][2] = {
+    {times_16_0, times_16_1}, {times_32_0, times_32_1}, {times_64_0, times_64_1}}; /* width / 32 */
+
+/* The first n of each row of `width` sums, which are fewer than a vector's lanes or several. */
+static void finish_few(const target *t, int64_t n_rows, int64_t n, int64_t width, float *y)
+{
+    for (int64_t r = 0; r < n_rows; r++) {
+        float *row = y + r * width;
+        for (int64_t i = 0; t->before && i < n; i++)
+            row[i] += t->before[r * t->step + i];
+        for (int64_t i = 0; t->bias && i < n; i++)
+            row[i] += t->bias[i];
+        lk_store(t->dtype, t->to, r * t->step, n, row);
+    }
+}
+
+/* Results of a block of rows from the one at `at` on, n columns of a panel. */
+static void panel_times(const product *q, const a_rows *a, int64_t n_rows, const lk_word *panel,
+                        int64_t at, int64_t col)
+{
+    const lk_tensor *y = &q->c->out[0];
+    const int64_t width = width_of(q, col), n = least(width, q->p.n - col);
+    const float *bias = q->c->in[2].data;
+    const target t = {.dtype = q->last ? y->dtype : LK_F32,
+                      .to = q->last ? (char *)y->data + at * (int64_t)lk_dtype_bytes(y->dtype)
+                                    : (char *)(q->sums + at),
+                      .step = q->p.n,
+                      .before = q->k0 ? q->sums + at : NULL,
+                      .bias = q->last && bias ? bias + col : NULL,
+                      .past = q->past};
+    times_fn *fn = times_of[width / 32][q->dot];
+    _Alignas(64) float few[BLOCK * COLS];
+    const target aside = {.dtype = LK_F32, .to = few, .step = width};
+    fn(a, n_rows, panel, q->words, n == width ? &t : &aside);
+    if (n < width)
+        finish_few(&t, n_rows, n, width, few);
+}
+
+/* The block of unit u, as what is asked for. */
+static void look_ahead(const product *q, int64_t u, a_rows *a)
+{
+    const lk_tensor *t = &q->c->in[0];
+    const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
+    const int64_t batch = u / q->groups / q->blocks;
+    const int64_t row = first_column(q, block_start(q, u / q->groups % q->blocks));
+    a->ahead = (const char *)t->data + ((batch * q->p.k + q->k0) * q->p.m + row) * bytes;
+    a->ahead_step = q->p.m * bytes;
+    a->ahead_lines = BLOCK * bytes / LINE + 1;
 }
 
 static void block_range(void *context, int64_t first, int64_t end)
 {
     const product *q = context;
     buffer b;
-    _Alignas(64) float y[ROWS * COLS];
     for (int64_t u = first; u < end; u++) {
         const int64_t group = u % q->groups, block = u / q->groups % q->blocks;
         const int64_t batch = u / q->groups / q->blocks;
         const int64_t row = block_start(q, block), n_rows = block_start(q, block + 1) - row;
         const int64_t p0 = q->panels * group / q->groups, p1 = q->panels * (group + 1) / q->groups;
-        const rows a =
-            q->ta ? (rows){columns_at(q, batch, block), 1} : rows_of(q, batch, row, n_rows, &b);
-        for (int64_t p = p0; p < p1; p++)
-            for (int64_t r = 0; r < n_rows; r += ROWS) {
-                const int64_t width = width_of(q, p * COLS), n = least(ROWS, n_rows - r);
-                const lk_word *panel = panel_at(q, batch, p);
-                (q->ta ? times_columns : times_rows)[width / 32][q->dot](
-                    a.at + r * a.step, a.step, n, panel, q->words, y, NULL);
-                finish(q, batch, row + r, n, p * COLS, width, y);
-            }
+        a_rows a = rows_of(q, batch, row, n_rows, &b);
+        if (q->ta && u + 1 < q->p.n_batch * q->blocks * q->groups)
+            look_ahead(q, u + 1, &a);
+        for (int64_t p = p0; p < p1; p++) {
+            panel_times(q, &a, n_rows, panel_at(q, batch, p),
+                        (batch * q->p.m + row) * q->p.n + p * COLS, p * COLS);
+            a.ahead_lines = 0;
+        }
+    }
+#if LK_LANES == 16
+    _mm_sfence(); /* what went past the caches is there for other threads */
+#endif
+}
+
+/* Whole products of a batch, packed one after another in the same place, which stays in the caches.
+ */
+static void batch_range(void *context, int64_t first, int64_t end)
+{
+    product q = *(const product *)context;
+    const int64_t parts = ceil_div(q.words, PACK_PART), blocks = q.blocks * q.groups;
+    for (int64_t batch = first; batch < end; batch++) {
+        q.shift = batch - first;
+        pack_range(&q, batch * parts, (batch + 1) * parts);
+        block_range(&q, batch * blocks, (batch + 1) * blocks);
     }
 }
 
 void LK_VEC(lk_vec_product)(const lk_call *c)
 {
     product q = product_of(c);
+    const int64_t n_batch = q.p.n_batch;
     if (sums_apart(&q))
-        q.sums = (float *)c->work + b_size(&q) + a_size(&q);
+        q.sums = (float *)c->work + b_size(&q);
     do { /* once at least: a sum of nothing is 0 */
         const int64_t left = ceil_div(q.p.k - q.k0, q.per);
         q.words = least(left, CHUNK);
         q.last = left <= CHUNK;
-        lk_parallel_for(q.p.n_batch * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
-        lk_parallel_for(q.p.n_batch * q.blocks * q.groups, 1, block_range, &q);
+        if (n_batch >= 4 * lk_threads()) {
+            lk_parallel_for(n_batch, 1, batch_range, &q);
+        } else {
+            lk_parallel_for(n_batch * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
+            lk_parallel_for(n_batch * q.blocks * q.groups, 1, block_range, &q);
+        }
         q.k0 += CHUNK * q.per;
     } while (!q.last);
 }

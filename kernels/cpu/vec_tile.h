@@ -47,6 +47,31 @@ LK_INLINE lk_vf lk_multiply_add(const int dot, lk_vf sum, lk_vf a, lk_vf b)
     return sum + a * b;
 }
 
+/* What memory is asked for at each k: it takes few requests at a time. */
+typedef struct lk_tile_ahead {
+    const char *at; /* NULL for nothing */
+    int64_t step;
+} lk_tile_ahead;
+
+/* s[r, c] += sum_k a[r, k] b[k, c], all in registers. */
+LK_INLINE void lk_tile_sums(const int width, const int dot, const int rows, const int cols,
+                            const lk_word *a, int64_t a_row, int64_t a_k, const lk_word *b,
+                            int64_t n_k, const lk_tile_ahead ahead, lk_vf s[LK_TALL][LK_MAX_COLS])
+{
+    for (int64_t k = 0; k < n_k; k++) {
+        lk_vf x[LK_MAX_COLS];
+        if (ahead.at)
+            __builtin_prefetch(ahead.at + k * ahead.step, 0, 2);
+        for (int c = 0; c < cols; c++)
+            x[c] = *(const lk_vf *)(b + k * width + c * LK_LANES);
+        for (int r = 0; r < rows; r++) { /* - 0 folds into one load; + 0 would change -0 */
+            const lk_vf w = a[r * a_row + k * a_k] - (lk_vf){0};
+            for (int c = 0; c < cols; c++)
+                s[r][c] = lk_multiply_add(dot, s[r][c], x[c], w);
+        }
+    }
+}
+
 LK_INLINE void lk_tile_block(const lk_tile t, const int rows, const int cols, const lk_word *a,
                              int64_t a_row, int64_t a_k, const lk_word *b, int64_t n_k, float *y,
                              const float *factor)
@@ -62,16 +87,7 @@ LK_INLINE void lk_tile_block(const lk_tile t, const int rows, const int cols, co
             else
                 s[r][c] = *old * *(const lk_vf *)(factor + c * LK_LANES);
         }
-    for (int64_t k = 0; k < n_k; k++) {
-        lk_vf x[LK_MAX_COLS];
-        for (int c = 0; c < cols; c++)
-            x[c] = *(const lk_vf *)(b + k * t.width + c * LK_LANES);
-        for (int r = 0; r < rows; r++) { /* - 0 folds into one load; + 0 would change -0 */
-            const lk_vf w = a[r * a_row + k * a_k] - (lk_vf){0};
-            for (int c = 0; c < cols; c++)
-                s[r][c] = lk_multiply_add(t.dot, s[r][c], x[c], w);
-        }
-    }
+    lk_tile_sums(t.width, t.dot, rows, cols, a, a_row, a_k, b, n_k, (lk_tile_ahead){0}, s);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++)
             *(lk_vf *)(y + r * t.width + c * LK_LANES) = s[r][c];
