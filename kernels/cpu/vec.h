@@ -4,8 +4,7 @@
  * Errors of the functions against the exact value, over the stated range, in units in the last
  * place of f32: exp 1.5, log 1.5 (positive normal numbers), tanh 2.5, normal tail absolute 2e-7 and
  * relative 1.2e-5 (|x| < 12.5); sin and cos (sine.h) 2.  Absolute: sin^2 3.2e-7, sin 2x 6.6e-7 (|x|
- * < 1e4).  The brief ones are for results that are rounded to bf16: relative 8e-5, the normal tail
- * 3.1e-4, down to 2^-126.
+ * < 1e4).  vec_brief.h has shorter ones for results that are rounded to bf16.
  */
 #ifndef LK_CPU_VEC_H
 #define LK_CPU_VEC_H
@@ -231,39 +230,15 @@ static inline float lk_logf(float x)
     return x == __builtin_inff() || x != x ? x : y;
 }
 
-/* 2^x for x <= 0; 0 below 2^-126. */
-static inline float lk_brief_exp2(float x)
+/* The sum of e^(x - most) over a run. */
+static inline float lk_run_sum_exp(const float *x, float most, int64_t n)
 {
-    const float magic = 12582912.0f, t = x + magic, r = x - (t - magic);
-    float p = 5.51716685e-2f;
-    p = p * r + 2.426111251e-1f;
-    p = p * r + 6.932609677e-1f;
-    p = p * r + 9.999280572e-1f;
-    p = lk_bits_float((int32_t)((uint32_t)lk_float_bits(p) + ((uint32_t)lk_float_bits(t) << 23)));
-    return x < -126.0f ? 0.0f : p;
-}
-
-static inline float lk_brief_exp(float x)
-{
-    return lk_brief_exp2(x * 1.44269504f);
-}
-
-/* The sum of e^(x - most) over a run; `brief` if that comes from bf16 and goes there. */
-static inline float lk_run_sum_exp(const float *x, float most, int64_t n, int brief)
-{
-    if (brief)
-        LK_RETURN_SUM(n, lk_brief_exp(x[i] - most));
     LK_RETURN_SUM(n, lk_expf(x[i] - most));
 }
 
 static inline float lk_sigmoidf(float x)
 {
     return 1.0f / (1.0f + lk_expf(-x));
-}
-static inline float lk_brief_sigmoid(float x)
-{
-    const float e = lk_brief_exp(-__builtin_fabsf(x));
-    return (x < 0 ? e : 1.0f) / (1.0f + e);
 }
 
 /* Odd polynomial near zero, where the quotient would cancel. */
@@ -293,16 +268,6 @@ static inline float lk_normal_tail(float x, float *bell)
     p = p * t + 1.307134301e-1f;
     p = p * t + 1.359387896e-1f;
     *bell = lk_expf(-0.5f * x * x);
-    return p * t * *bell;
-}
-static inline float lk_brief_normal_tail(float x, float *bell)
-{
-    const float t = 1.0f / (1.0f + 0.3f * __builtin_fabsf(x));
-    float p = 2.0884504e-1f;
-    p = p * t + 3.558725864e-2f;
-    p = p * t + 1.374784261e-1f;
-    p = p * t + 1.182043478e-1f;
-    *bell = lk_brief_exp2(-0.72134752f * x * x);
     return p * t * *bell;
 }
 

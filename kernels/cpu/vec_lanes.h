@@ -53,6 +53,7 @@ static inline void lk_lanes_store(float *p, const lk_lanes *x)
 #define LK_UNROLL(n)  LK_UNROLL_(GCC unroll n)
 #endif
 
+typedef int32_t lk_lanes_mask __attribute__((vector_size(LK_LANES * 4))); /* of a comparison */
 typedef uint32_t lk_lanes_bits __attribute__((vector_size(LK_LANES * 4)));
 typedef uint16_t lk_lanes_half __attribute__((vector_size(LK_LANES * 2), aligned(2), may_alias));
 
@@ -108,12 +109,35 @@ LK_INLINE void lk_lanes_give(const int bf16, void *data, int64_t at, int64_t n, 
     }
 }
 
-/* x in the first n lanes, 0 in the others. */
-LK_INLINE lk_lanes lk_lanes_keep(lk_lanes x, int64_t n)
+/* Where the mask is set a, else b. */
+LK_INLINE lk_lanes lk_lanes_pick(lk_lanes_mask mask, lk_lanes a, lk_lanes b)
+{
+    return (lk_lanes)((mask & (lk_lanes_mask)a) | (~mask & (lk_lanes_mask)b));
+}
+/* The greater and the lesser of each lane; b where one is a NaN. */
+LK_INLINE lk_lanes lk_lanes_most(lk_lanes a, lk_lanes b)
+{
+#if defined(__AVX512F__)
+    return (lk_lanes)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    return lk_lanes_pick(a > b, a, b);
+#endif
+}
+LK_INLINE lk_lanes lk_lanes_least(lk_lanes a, lk_lanes b)
+{
+#if defined(__AVX512F__)
+    return (lk_lanes)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    return lk_lanes_pick(a < b, a, b);
+#endif
+}
+
+/* a in the first n lanes, b in the others. */
+LK_INLINE lk_lanes lk_lanes_keep(lk_lanes a, lk_lanes b, int64_t n)
 {
     static const uint32_t all[2 * LK_LANES] = {LK_EACH_LANE_(LK_ALL_, 0)};
     const int64_t gone = n < LK_LANES ? LK_LANES - n : 0;
-    return (lk_lanes)((lk_lanes_bits)x & (lk_lanes_bits)lk_lanes_get(0, all + gone, 0));
+    return lk_lanes_pick((lk_lanes_mask)lk_lanes_get(0, all + gone, 0), a, b);
 }
 
 /* Lane l of the two halves of an exchange between rows d apart: of the upper row, of the lower. */
@@ -171,6 +195,22 @@ LK_INLINE float lk_lanes_sum(lk_lanes x)
 #endif
     LK_ADD_ACROSS_(2)
     LK_ADD_ACROSS_(1)
+    return x[0];
+}
+
+/* The greatest lane. */
+#define LK_MOST_ACROSS_(d)                                                                         \
+    x = lk_lanes_most(x, __builtin_shufflevector(x, x, LK_EACH_LANE_(LK_ACROSS_, d)));
+LK_INLINE float lk_lanes_greatest(lk_lanes x)
+{
+#if LK_LANES > 8
+    LK_MOST_ACROSS_(8)
+#endif
+#if LK_LANES > 4
+    LK_MOST_ACROSS_(4)
+#endif
+    LK_MOST_ACROSS_(2)
+    LK_MOST_ACROSS_(1)
     return x[0];
 }
 

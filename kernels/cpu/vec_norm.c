@@ -24,7 +24,7 @@ LK_INLINE void piece_sums(const int bf16, const void *x, int64_t at, int64_t n, 
         }
     for (; i < n; i += LK_LANES) {
         const lk_lanes all = lk_lanes_take(bf16, x, at + i, n - i) - about;
-        const lk_lanes d = lk_lanes_keep(all, n - i);
+        const lk_lanes d = lk_lanes_keep(all, (lk_lanes){0}, n - i);
         s[0] += d;
         q[0] += d * d;
     }

@@ -1,5 +1,5 @@
 /* vec_reduce.c - kernels of kernels/ops/reduce.c. */
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vec_brief.h"
 
 #include "kernels/ops/ops_impl.h"
 
@@ -183,52 +183,49 @@ static int64_t run_size(int64_t n, int64_t at)
 }
 
 /* e = e^(x - most), and their sum. */
-static float exp_run(const float *x, float most, int64_t n, int brief, float *e)
+static float exp_run(const float *x, float most, int64_t n, float *e)
 {
-    if (brief)
-        for (int64_t j = 0; j < n; j++)
-            e[j] = lk_brief_exp(x[j] - most);
-    else
-        for (int64_t j = 0; j < n; j++)
-            e[j] = lk_expf(x[j] - most);
+    for (int64_t j = 0; j < n; j++)
+        e[j] = lk_expf(x[j] - most);
     return lk_run_sum(e, n);
 }
 
-static void softmax_row(const lk_call *c, int64_t at, int64_t n, float *kept)
+static void softmax_row(const float *x, int64_t n, float *y)
 {
-    const lk_tensor *x = &c->in[0], *y = &c->out[0];
-    const int brief = y->dtype == LK_BF16;
-    lk_run buf_x, buf_y;
     float most = -__builtin_inff(), scale;
     double sum = 0;
-    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = run_size(n, i);
-        most = lk_run_most(lk_run_in(x, at + i, k, kept && brief ? kept + i : buf_x), k, most);
-    }
-    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = run_size(n, i);
-        const float *from = kept && brief ? kept + i : lk_run_in(x, at + i, k, buf_x);
-        sum += (double)exp_run(from, most, k, brief, kept ? kept + i : buf_y);
-    }
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN)
+        most = lk_run_most(x + i, run_size(n, i), most);
+    for (int64_t i = 0; i < n; i += LK_VEC_RUN)
+        sum += (double)exp_run(x + i, most, run_size(n, i), y + i);
     scale = (float)(1 / sum);
-    for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
-        const int64_t k = run_size(n, i);
-        float *e = kept ? kept + i : buf_y;
-        if (!kept)
-            exp_run(lk_run_in(x, at + i, k, buf_x), most, k, brief, e);
-        for (int64_t j = 0; j < k; j++)
-            e[j] *= scale;
-        lk_run_end(y, at + i, k, e);
-    }
+    for (int64_t i = 0; i < n; i++)
+        y[i] *= scale;
+}
+
+/* In bf16, from element `at` on; kept: room for n numbers in f32, or NULL. */
+static void brief_softmax_row(const void *x, int64_t at, int64_t n, float *kept, void *y)
+{
+    const float most = lk_brief_most(x, at, n);
+    const float scale = 1 / lk_brief_sum_exp(x, at, n, most, kept);
+    if (kept)
+        for (int64_t i = 0; i < n; i += LK_LANES)
+            lk_lanes_give(1, y, at + i, n - i, lk_lanes_take(0, kept, i, n - i) * scale);
+    else
+        for (int64_t i = 0; i < n; i += LK_LANES)
+            lk_lanes_give(1, y, at + i, n - i, lk_brief_exp_take(x, at + i, n - i, most) * scale);
 }
 
 static void softmax_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t n = lk_last(&c->in[0].shape);
-    float buffer[KEPT] __attribute__((aligned(64))), *kept = n <= KEPT ? buffer : NULL;
+    float kept[KEPT] __attribute__((aligned(64)));
     for (int64_t row = first; row < end; row++)
-        softmax_row(c, row * n, n,
-                    c->out[0].dtype == LK_F32 ? (float *)c->out[0].data + row * n : kept);
+        if (c->in[0].dtype == LK_BF16)
+            brief_softmax_row(c->in[0].data, row * n, n, n <= KEPT ? kept : NULL, c->out[0].data);
+        else
+            softmax_row((const float *)c->in[0].data + row * n, n,
+                        (float *)c->out[0].data + row * n);
 }
 
 static void softmax_grad_row(const lk_call *c, int64_t at, int64_t n)
