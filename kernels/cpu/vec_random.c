@@ -21,6 +21,11 @@ static int64_t random_units(const lk_call *c)
 
 #if defined(__AVX512F__)
 
+static inline __m512i xor_of_three(__m512i a, __m512i b, __m512i c)
+{
+    return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
+
 /* rng.h's Philox of 8 blocks, each word in the lower half of a lane: what is above it is not read
  * by the multiplication and is left there. */
 static inline void eight_blocks(uint64_t seed, uint64_t stream, uint64_t first, uint32_t w[32])
@@ -35,10 +40,8 @@ static inline void eight_blocks(uint64_t seed, uint64_t stream, uint64_t first, 
     __m512i c3 = _mm512_srli_epi64(c2, 32);
     for (int round = 0; round < 10; round++) {
         const __m512i p0 = _mm512_mul_epu32(c0, m0), p1 = _mm512_mul_epu32(c2, m1);
-        c0 = _mm512_xor_si512(_mm512_xor_si512(_mm512_srli_epi64(p1, 32), c1),
-                              _mm512_set1_epi64((int64_t)k0));
-        c2 = _mm512_xor_si512(_mm512_xor_si512(_mm512_srli_epi64(p0, 32), c3),
-                              _mm512_set1_epi64((int64_t)k1));
+        c0 = xor_of_three(_mm512_srli_epi64(p1, 32), c1, _mm512_set1_epi64((int64_t)k0));
+        c2 = xor_of_three(_mm512_srli_epi64(p0, 32), c3, _mm512_set1_epi64((int64_t)k1));
         c1 = p1;
         c3 = p0;
         k0 += 0x9E3779B9u;
