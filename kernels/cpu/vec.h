@@ -172,6 +172,8 @@ static inline void lk_sum_parts(float *sum, const float *parts, int64_t n_parts,
     }
 }
 
+#define LK_LOG2E 1.44269504088896340736f
+
 static inline float lk_bits_float(int32_t i)
 {
     union {

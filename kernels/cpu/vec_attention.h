@@ -22,8 +22,6 @@
 #define LK_ROWS LK_KEY_TILE
 #define LK_WIDE 64
 
-#define LK_LOG2E 1.44269504088896340736f
-
 /* A thread's own memory, [..] in f32. */
 typedef struct lk_scratch {
     float *lanes[2]; /* [D, LK_WIDE] operands of the lanes, turned */

@@ -7,8 +7,6 @@
 
 #include "kernels/cpu/vec_lanes.h"
 
-#define LK_LOG2_E 1.44269504f
-
 LK_INLINE lk_lanes lk_lanes_abs(lk_lanes x)
 {
     return (lk_lanes)((lk_lanes_bits)x & 0x7fffffff);
@@ -42,7 +40,7 @@ LK_INLINE lk_lanes lk_brief_exp2(lk_lanes x)
 /* 1 / (1 + e^a) for 0 <= a <= 87. */
 LK_INLINE lk_lanes lk_brief_sigmoid_tail(lk_lanes a)
 {
-    const lk_lanes e = lk_brief_near_exp2(-LK_LOG2_E * a);
+    const lk_lanes e = lk_brief_near_exp2(-LK_LOG2E * a);
     return e * lk_brief_reciprocal(1.0f + e);
 }
 
@@ -93,7 +91,7 @@ static inline float lk_brief_most(const void *x, int64_t at, int64_t n)
 /* e^(x - most) of a vector of bf16, or of the n numbers there are. */
 LK_INLINE lk_lanes lk_brief_exp_take(const void *x, int64_t at, int64_t n, float most)
 {
-    return lk_brief_exp2(lk_lanes_take(1, x, at, n) * LK_LOG2_E - most * LK_LOG2_E);
+    return lk_brief_exp2(lk_lanes_take(1, x, at, n) * LK_LOG2E - most * LK_LOG2E);
 }
 
 /* The sum of e^(x - most) over n numbers in bf16; also kept in f32, where that is wanted. */
