@@ -289,6 +289,8 @@ PRODUCT(shared, LK_SHAPE(2, 5, 8), LK_SHAPE(8, 6), 0, 0)
 PRODUCT(long, LK_SHAPE(300, 64), LK_SHAPE(64, 48), 0, 0)
 PRODUCT(deep, LK_SHAPE(40, 2000), LK_SHAPE(2000, 24), 0, 0)
 PRODUCT(deep_turned, LK_SHAPE(1301, 13), LK_SHAPE(101, 1301), 1, 1)
+PRODUCT(many, LK_SHAPE(40, 30, 34), LK_SHAPE(40, 70, 34), 0, 1)
+PRODUCT(many_turned, LK_SHAPE(40, 35, 101), LK_SHAPE(40, 35, 64), 1, 0)
 PRODUCT(wide, LK_SHAPE(105, 40), LK_SHAPE(40, 200), 0, 0)
 PRODUCT(empty, LK_SHAPE(0, 4), LK_SHAPE(4, 3), 0, 0)
 PRODUCT(vector, LK_SHAPE(1, 1), LK_SHAPE(1, 1), 0, 0)
@@ -323,6 +325,10 @@ CONV(point, LK_SHAPE(2, 6, 6, 17), LK_SHAPE(19, 1, 1, 17), .groups = 1)
 CONV(depthwise_2d, LK_SHAPE(2, 8, 9, 16), LK_SHAPE(16, 5, 5, 1), .pad_lo = {2, 2}, .pad_hi = {2, 2},
      .groups = 16)
 CONV(3d, LK_SHAPE(2, 5, 6, 7, 3), LK_SHAPE(8, 3, 3, 3, 3), .pad_lo = {2, 1, 1}, .pad_hi = {0, 1, 1})
+CONV(frames, LK_SHAPE(1, 5, 16, 16, 16), LK_SHAPE(16, 3, 3, 3, 16), .pad_lo = {2, 1, 1},
+     .pad_hi = {0, 1, 1})
+CONV(frames_stride, LK_SHAPE(1, 7, 16, 16, 16), LK_SHAPE(16, 3, 3, 3, 16), .stride = {2, 1, 1},
+     .pad_lo = {1, 1, 1}, .pad_hi = {2, 1, 1})
 CONV(batch, LK_SHAPE(11, 6, 4), LK_SHAPE(4, 3, 4), .pad_lo = {2})
 CONV(long, LK_SHAPE(1, 403, 8), LK_SHAPE(12, 8, 8), .stride = {4}, .pad_lo = {4}, .pad_hi = {3})
 CONV(long_dilated, LK_SHAPE(1, 600, 8), LK_SHAPE(8, 7, 8), .dilation = {9}, .pad_lo = {54})
@@ -696,6 +702,8 @@ const op_case op_cases[] = {
     {LK_OP_MATMUL, "long", matmul_long},
     {LK_OP_MATMUL, "deep", matmul_deep},
     {LK_OP_MATMUL, "deep_turned", matmul_deep_turned},
+    {LK_OP_MATMUL, "many", matmul_many},
+    {LK_OP_MATMUL, "many_turned", matmul_many_turned},
     {LK_OP_MATMUL, "wide", matmul_wide},
     {LK_OP_MATMUL, "empty", matmul_empty},
     {LK_OP_MATMUL, "vector", matmul_vector},
@@ -710,6 +718,8 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "point", conv_point},
     {LK_OP_CONV, "depthwise_2d", conv_depthwise_2d},
     {LK_OP_CONV, "3d", conv_3d},
+    {LK_OP_CONV, "frames", conv_frames},
+    {LK_OP_CONV, "frames_stride", conv_frames_stride},
     {LK_OP_CONV, "batch", conv_batch},
     {LK_OP_CONV, "long", conv_long},
     {LK_OP_CONV, "long_dilated", conv_long_dilated},

@@ -366,13 +366,22 @@ static lk_var large_depthwise(op_case_build *b)
     return lk_conv(b->g, x, case_input(b, LK_SHAPE(64, 3, 1), -1, 1), LK_NONE, &o);
 }
 
+static lk_var large_product(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(8200, 3), -1, 1);
+    return lk_matmul(b->g, x, case_input(b, LK_SHAPE(1024, 3), -1, 1), 0, 1);
+}
+
 /* More than the caches hold: results may be written past them. */
 static void test_large(void **state)
 {
-    const op_case c = {LK_OP_CONV, "large depthwise", large_depthwise};
+    const op_case cases[] = {{LK_OP_CONV, "large depthwise", large_depthwise},
+                             {LK_OP_MATMUL, "large product", large_product}};
     (void)state;
-    check_backend(&c, lk_backend_cpu(), "cpu", LK_F32);
-    check_threads(&c, LK_F32);
+    for (int i = 0; i < 2; i++) {
+        check_backend(&cases[i], lk_backend_cpu(), "cpu", LK_F32);
+        check_threads(&cases[i], LK_F32);
+    }
     check_none_wrong();
 }
 
