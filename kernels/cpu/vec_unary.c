@@ -128,9 +128,8 @@ static void unary_grad_run(lk_unary_kind kind, float a, float b, int64_t n, cons
 #undef LOOP
 #undef EACH
 
-/* The same of the numbers in bf16 from `at` to before `to`, for the kinds that take longest: did
- * it?
- */
+/* The same of the numbers in bf16 from `at` to before `to`, for the kinds that take longest; 0 for
+ * the others. */
 #define EACH(kind, expr)                                                                           \
     case LK_##kind:                                                                                \
         for (; at < to; at += LK_LANES) {                                                          \
@@ -152,10 +151,15 @@ LK_INLINE lk_lanes positive(lk_lanes x)
     return lk_lanes_most((lk_lanes){0}, x);
 }
 
+/* What is d of |x| below zero and 1 - d above: S, and the slope of x S(x). */
+LK_INLINE lk_lanes by_side(lk_lanes x, lk_lanes d)
+{
+    return lk_lanes_pick(x > 0.0f, 1.0f - d, d);
+}
+
 LK_INLINE lk_lanes brief_sigmoid(lk_lanes x)
 {
-    const lk_lanes tail = lk_brief_sigmoid_tail(size_of(x, FAR_SIGMOID));
-    return lk_lanes_pick(x > 0.0f, 1.0f - tail, tail);
+    return by_side(x, lk_brief_sigmoid_tail(size_of(x, FAR_SIGMOID)));
 }
 LK_INLINE lk_lanes brief_silu(lk_lanes x)
 {
@@ -195,28 +199,23 @@ static int brief_run(lk_unary_kind kind, int64_t at, int64_t to, const void *px,
         }                                                                                          \
         return 1;
 
-/* The slope of x S(x) is d of |x| below zero and 1 - d above. */
-LK_INLINE lk_lanes slope_of(lk_lanes x, lk_lanes d)
-{
-    return lk_lanes_pick(x > 0.0f, 1.0f - d, d);
-}
 LK_INLINE lk_lanes brief_gelu_slope(lk_lanes x)
 {
     const lk_lanes a = size_of(x, FAR_NORMAL);
     lk_lanes bell;
     const lk_lanes tail = lk_brief_normal_tail(a, &bell);
-    return slope_of(x, tail - 0.3989422804f * a * bell);
+    return by_side(x, tail - 0.3989422804f * a * bell);
 }
 LK_INLINE lk_lanes brief_gelu_tanh_slope(lk_lanes x)
 {
     const lk_lanes a = size_of(x, FAR_NORMAL), twice = 2.0f * GELU_TANH_ARG(a);
     const lk_lanes s = lk_brief_sigmoid_tail(lk_lanes_least(FAR_SIGMOID, twice));
-    return slope_of(x, s - a * 1.5957691216f * s * (1.0f - s) * (1.0f + 0.134145f * a * a));
+    return by_side(x, s - a * 1.5957691216f * s * (1.0f - s) * (1.0f + 0.134145f * a * a));
 }
 LK_INLINE lk_lanes brief_silu_slope(lk_lanes x)
 {
     const lk_lanes a = size_of(x, FAR_SIGMOID), s = lk_brief_sigmoid_tail(a);
-    return slope_of(x, s * (1.0f - a * (1.0f - s)));
+    return by_side(x, s * (1.0f - a * (1.0f - s)));
 }
 LK_INLINE lk_lanes brief_sigmoid_slope(lk_lanes x)
 {
