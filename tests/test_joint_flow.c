@@ -98,7 +98,7 @@ static void better_solvers_are_closer(void **state)
     made exact, x;
     double error[3];
     (void)state;
-    c.places = false; /* more weights by lot, and the way is less smooth */
+    c.places = c.scene = false; /* more weights by lot, and the way is less smooth */
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     forget_levels(m);
     make(m, 1, &clip, how("heun", 400), &exact);

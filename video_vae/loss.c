@@ -6,8 +6,8 @@
  *   bands        mean |b(y) - b(x)|, detail bands weighted (the lowest band has weight 1)
  *   ms_ssim      1 - MS-SSIM of the grey pictures (loss_ssim.c)
  *   change       mean |(y_t - y_(t-1)) - (x_t - x_(t-1))|: what flickers
- *   clips_db     mean over clips of -5 log10 (mean over frames of (m / 4)^2), m a frame's mean
- *                square error: the PSNR of a clip, its worse frames counting more.  It is made
+ *   clips_db     mean over clips of -2.5 log10 (mean over frames of (m / 4 + 1e-4)^4), m a
+ *                frame's mean square error: the PSNR of a clip, its worst frames counting most.  It is made
  *                large, so that a smooth clip counts as much as a rough one
  *   kl           (rate / target - 1)^2, rate = KL / (ln 2 pixels) in bits per pixel of the frames
  *                the latents cover (a target instead of a weight: Seetharaman, Kumar,
@@ -142,9 +142,9 @@ static lk_var psnr(lk_graph *g, lk_var difference)
 static lk_var clips_db(lk_graph *g, lk_var difference)
 {
     lk_var m = lk_reduce_mean(g, lk_square(g, difference), 4u | 8u | 16u, 0);
-    m = lk_reduce_mean(g, lk_square(g, lk_scale(g, m, 0.25)), 2u, 0);
-    m = lk_unary(g, LK_LOG, lk_affine(g, m, 1, GOOD_ENOUGH * GOOD_ENOUGH), 0, 0);
-    return lk_scale(g, lk_mean_all(g, m), -5 / log(10));
+    m = lk_square(g, lk_affine(g, m, 0.25, GOOD_ENOUGH));
+    m = lk_unary(g, LK_LOG, lk_reduce_mean(g, lk_square(g, m), 2u, 0), 0, 0);
+    return lk_scale(g, lk_mean_all(g, m), -2.5 / log(10));
 }
 
 static lk_var sample(lk_graph *g, lk_var mean, lk_var log_var)

@@ -43,6 +43,7 @@ typedef struct lk_joint_inputs {
     lk_var x[2];        /* f32 [B, N, C], noisy */
     lk_var held[2];     /* f32 [B, N, 1] */
     lk_var level[2];    /* f32 [B, 1] */
+    lk_var there;       /* f32 [B, latents], 1 or 0, or LK_NONE: for scene.c */
     lk_var turn[2];     /* f32 [B, N, 2, P] by seconds, rows, columns */
     lk_var meet[2];     /* the same by the exchange's clock */
     lk_var seen[2];     /* the same for the other stream, which may be told another time */
@@ -101,6 +102,12 @@ lk_var lk_joint_attend(lk_graph *g, const char *name, int heads, lk_joint_keys x
                        lk_joint_compared *compared);
 /* Two layers with a GELU between them, four times as wide inside. */
 lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
+
+/* scene.c: of the tokens' numbers x [B, N, K], the scene [B, 1, positions, K]; y + scene at every
+ * latent; and what the last layer takes over, [B, N, K], of x and scene (LK_NONE: of x). */
+lk_var lk_joint_scene(lk_graph *g, const lk_joint_sizes *s, const lk_joint_inputs *in, lk_var x);
+lk_var lk_joint_over_latents(lk_graph *g, const lk_joint_sizes *s, lk_var y, lk_var scene);
+lk_var lk_joint_taken_over(lk_graph *g, const lk_joint_sizes *s, lk_var h, lk_var x, lk_var scene);
 
 /* ---- place.c ---- */
 

@@ -39,6 +39,7 @@ const lk_option lk_joint_options[] = {
     LK_OPT_DOUBLE(C, shift_ms, 1000, 0, 1e7, "random_shift: windows are moved by up to this"),
     LK_OPT_DOUBLE(C, chunk_ms, 160, 1, 1e7, "block_causal: length of a chunk"),
     LK_OPT_BOOL(C, places, false, "events are laid on the picture where they are"),
+    LK_OPT_BOOL(C, scene, false, "what stays the same through a clip is told apart"),
     LK_OPT_BOOL(C, relative_values, true, "what is seen of the other says how much later it is"),
     LK_OPT_CHOICE(C, noise, "independent", "shared|independent|clean_anchor|dual_shift",
                   "noise levels of the two streams"),

@@ -187,6 +187,7 @@ typedef struct net {
     lk_var prompt, events;
     lk_var x[2], c[2], own[2], meet[2]; /* tokens, levels, rows of all blocks */
     lk_var back[2];                     /* in->meet the other way round, or LK_NONE */
+    lk_var given[2], scene;             /* x as tokens; scene.c, or LK_NONE */
 } net;
 
 static int there(const net *n, int s)
@@ -230,7 +231,7 @@ static lk_var entering(net *n, int s)
 {
     lk_graph *g = n->g;
     const int64_t pairs = lk_var_dim(g, n->in->turn[s], 3), half = pairs / 2;
-    lk_var part[3] = {s ? n->in->x[s] : fold(n, n->in->x[s]), n->in->held[s], LK_NONE};
+    lk_var part[3] = {n->given[s], n->in->held[s], LK_NONE};
     if (s == 0)
         part[2] = lk_reshape(g, lk_slice(g, n->in->turn[s], 3, half, pairs - half),
                              LK_SHAPE(n->s->batch, lk_joint_tokens(n->s, s), 2 * (pairs - half)));
@@ -255,8 +256,15 @@ static void enter(net *n, int s)
     lk_graph *g = n->g;
     lk_var x;
     lk_scope(g, "%s", names[s]);
+    n->given[s] = s ? n->in->x[s] : fold(n, n->in->x[s]);
     x = lk_cast(g, entering(n, s), lk_graph_compute_dtype(g));
     n->x[s] = lk_nn_dense(g, "in", x, n->m->config.width, 1);
+    if (s == 0 && n->m->config.scene) {
+        n->scene = lk_joint_scene(g, n->s, n->in, n->given[s]);
+        x = lk_cast(g, n->scene, lk_graph_compute_dtype(g));
+        n->x[s] = lk_joint_over_latents(g, n->s, n->x[s],
+                                        lk_nn_dense(g, "scene", x, n->m->config.width, 0));
+    }
     if (s == 0 && !lk_is_none(n->in->what))
         n->x[s] = lk_add(g, n->x[s], laid(n));
     n->c[s] = read_level(g, n->in->level[s], n->m->config.width);
@@ -376,10 +384,13 @@ static lk_var leave(net *n, int s)
 {
     lk_graph *g = n->g;
     const int each = s ? 1 : n->m->config.patch * n->m->config.patch;
-    lk_var rows, x;
+    lk_var rows, h, x;
     lk_scope(g, "%s", names[s]);
     rows = rows_of(g, "last", n->c[s], 2);
-    x = lk_nn_dense(g, "out", modulated(g, n->x[s], rows, 0), lk_joint_channels(n->m, s) * each, 0);
+    h = modulated(g, n->x[s], rows, 0);
+    x = lk_nn_dense(g, "out", h, lk_joint_channels(n->m, s) * each, 0);
+    if (n->m->config.scene)
+        x = lk_add(g, x, lk_joint_taken_over(g, n->s, h, n->given[s], s ? LK_NONE : n->scene));
     lk_scope_end(g);
     x = lk_cast(g, s ? x : unfold(n, x), LK_F32);
     return strcmp(n->m->config.predict, "clean") == 0 ? flow_of(n, s, x) : x;
@@ -398,6 +409,8 @@ static void stream_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *
                         LK_SHAPE(b, positions, lk_joint_channels(m, s)));
     in->held[s] = lk_input(g, s ? "audio.held" : "video.held", LK_F32, LK_SHAPE(b, n, 1));
     in->level[s] = lk_input(g, s ? "audio.level" : "video.level", LK_F32, LK_SHAPE(b, 1));
+    if (s == 0 && m->config.scene)
+        in->there = lk_input(g, "video.there", LK_F32, LK_SHAPE(b, z->latents));
     in->turn[s] = lk_input(g, s ? "audio.turn" : "video.turn", LK_F32, LK_SHAPE(b, n, 2, pairs));
     in->meet[s] = lk_input(g, s ? "audio.meet" : "video.meet", LK_F32, LK_SHAPE(b, n, 2, pairs));
     if (m->exchange != LK_JOINT_NO_EXCHANGE && other)
@@ -447,7 +460,7 @@ void lk_joint_network(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, l
                       lk_var v[2])
 {
     const lk_joint_sizes inside = lk_joint_inside(m, s);
-    net n = {.g = g, .m = m, .s = &inside, .outside = s, .in = in};
+    net n = {.g = g, .m = m, .s = &inside, .outside = s, .in = in, .scene = LK_NONE};
     memset(in, 0xff, sizeof *in); /* all LK_NONE */
     text_inputs(g, m, &inside, in);
     for (int i = 0; i < 2; i++)

@@ -400,6 +400,14 @@ static lk_status write_held(lk_joint_placer *p, lk_graph *g, lk_var at, const lk
     return lk_graph_write(g, at, LK_F32, p->table);
 }
 
+static lk_status write_there(lk_joint_placer *p, lk_graph *g, lk_var at, const lk_joint_clip *clips)
+{
+    for (int b = 0; b < p->s.batch; b++)
+        for (int i = 0; i < p->s.latents; i++)
+            p->table[b * p->s.latents + i] = i < clips[b].n_latents;
+    return lk_graph_write(g, at, LK_F32, p->table);
+}
+
 /* ---- bytes ---- */
 
 static int32_t put_bytes(const char *text, int n, int32_t *out)
@@ -520,6 +528,8 @@ lk_status lk_joint_place(lk_joint_placer *p, lk_graph *g, const lk_joint_inputs 
         LK_TRY(write_stream_turns(p, g, in, s));
         LK_TRY(write_held(p, g, in->held[s], clips, s));
     }
+    if (!lk_is_none(in->there))
+        LK_TRY(write_there(p, g, in->there, clips));
     LK_TRY(lk_is_none(in->vectors) ? write_prompts(p, g, in, clips)
                                    : write_vectors(p, g, in->vectors, clips));
     if (p->s.events)
