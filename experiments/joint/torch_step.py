@@ -96,8 +96,9 @@ def modulated(x, rows, i):
 
 
 class Joint(nn.Module):
-    def __init__(self, width, heads, blocks, text_blocks, channels, patch):
+    def __init__(self, width, heads, blocks, text_blocks, channels, patch, places, scene):
         super().__init__()
+        self.places, self.scene = places, scene
         pairs = width // heads // 2
         self.half = pairs // 2
         self.each = (channels[0] * patch * patch, channels[1])
@@ -112,23 +113,40 @@ class Joint(nn.Module):
         self.last = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(2))
         self.leave = nn.ModuleList(nn.Linear(width, self.each[s]) for s in range(2))
         self.text = Text(width, heads, text_blocks)
+        if places:
+            self.what, self.where, self.laid = nn.Linear(2 * width, width), nn.Linear(128, width), nn.Linear(width, width)
+        if scene:
+            self.seen, self.stays = nn.Linear(self.each[0], width), nn.Linear(width, self.each[0])
+            self.kept = nn.ModuleList(nn.Linear(width, self.each[s]) for s in range(2))
         self.register_buffer("speeds", torch.logspace(0, 3, 32))
         self.balance = nn.Parameter(torch.zeros(2))
 
+    @staticmethod
+    def cells(z):
+        return z["x"][0].shape[1] // z["latents"]
+
     def forward(self, z):
         x, c, own, meet = [], [], [], []
+        prompt = self.text(z["bytes"], z["byte_turn"])
+        events = self.text(z["letters"], z["letter_turn"]).mean(1)[z["event_text"]]
         for s in range(2):
             parts = [z["x"][s], z["held"][s]]
             if s == 0:
                 parts.append(z["turn"][0][:, 0, :, :, self.half:].flatten(-2))
             x.append(self.enter[s](torch.cat(parts, -1)))
+            if s == 0 and self.scene:
+                signal = 1 - z["level"][0][:, :, None] * (1 - z["held"][0][:, :: self.cells(z)])
+                still = (z["x"][0].unflatten(1, (-1, self.cells(z))) * signal[..., None]).sum(1, keepdim=True)
+                still = still / (signal.square().sum(1)[:, None, None] + 1)
+                x[0] = (x[0].unflatten(1, (-1, self.cells(z))) + self.seen(still)).flatten(1, 2)
+            if s == 0 and self.places:
+                what = (z["what"] @ events.float()).reshape(*x[0].shape[:2], -1)
+                x[0] = x[0] + self.laid(F.gelu(self.what(what) + self.where(z["where"]), approximate="tanh"))
             angle = z["level"][s] * self.speeds
             c.append(self.level[s](torch.cat((angle.sin(), angle.cos()), -1)))
             own.append(self.own[s](c[s]).unflatten(-1, (9, -1)))
         for s in range(2):
             meet.append((self.meet_own[s](c[s]) + self.meet_other[s](c[1 - s])).unflatten(-1, (3, -1)))
-        prompt = self.text(z["bytes"], z["byte_turn"])
-        events = self.text(z["letters"], z["letter_turn"]).mean(1)[z["event_text"]]
         for block in self.blocks:
             o = [own[s] + block.own[s] for s in range(2)]
             m = [meet[s] + block.meet[s] for s in range(2)]
@@ -148,7 +166,13 @@ class Joint(nn.Module):
         loss = 0
         for s in range(2):
             rows = self.last[s](c[s]).unflatten(-1, (2, -1))
-            clean = self.leave[s](modulated(x[s], rows, 0)).float()
+            h = modulated(x[s], rows, 0)
+            clean = self.leave[s](h)
+            if self.scene:
+                clean = clean + self.kept[s](h) * z["x"][s]
+            if s == 0 and self.scene:
+                clean = clean + (self.stays(h).unflatten(1, (-1, self.cells(z))) * still).flatten(1, 2)
+            clean = clean.float()
             v = (z["x"][s] - clean) / z["level"][s].clamp(0.05, 1)[:, :, None]
             loss = loss + (-self.balance[s]).exp() * (v - z["target"][s]).square().mean() + self.balance[s]
         return loss
@@ -181,13 +205,18 @@ def inputs(a, width, heads):
         "event_turn": table(angle(d["events"])),
         "script": [((t[:, None] - event[:, None, None]).abs() < 0.22) for t in seconds],
         "window": [window, window.T],
+        "latents": d["latents"],
+        "what": torch.rand(b, 2 * n[0], d["events"], generator=g),
+        "where": torch.rand(b, n[0], 128, generator=g),
     }
 
 
 def torch_turn(a):
     width, heads, blocks, text_blocks = PRESETS[a.preset]
+    blocks = a.blocks or blocks
     torch.manual_seed(1)
-    m = Joint(width, heads, blocks, text_blocks, (a.sizes["video_channels"], a.sizes["audio_channels"]), a.patch)
+    m = Joint(width, heads, blocks, text_blocks, (a.sizes["video_channels"], a.sizes["audio_channels"]), a.patch,
+              a.places, a.scene)
     z = inputs(a, width, heads)
     optim = torch.optim.AdamW(m.parameters(), 5e-4, (0.9, 0.99), fused=True)
     average = [p.detach().clone() for p in m.parameters()]
@@ -209,8 +238,9 @@ def lockstep_turn(a, run):
     log = run / "log.jsonl"
     subprocess.run(["rm", "-rf"] + [f for f in run.glob("*") if f.name != "latents"])
     command = [a.lockstep, "train", "joint", f"data=[{','.join(a.data)}]", f"tokenizers.vae={a.vae}",
-               f"tokenizers.codec={a.codec}", f"tokenizers.batch={a.batch}", f"model.preset={a.preset}",
-               f"model.patch={a.patch}", f"train.steps={a.steps}", f"train.compute={a.dtype}", "train.log_every=1",
+               f"tokenizers.codec={a.codec}", f"tokenizers.batch={a.batch}", f"model.preset={a.preset}", f"model.blocks={a.blocks}",
+               f"model.patch={a.patch}", f"model.places={str(a.places).lower()}", f"model.scene={str(a.scene).lower()}",
+               f"train.steps={a.steps}", f"train.compute={a.dtype}", "train.log_every=1",
                "train.save_every=0", "-o", run]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
@@ -230,6 +260,9 @@ def main():
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--places", action="store_true")
+    p.add_argument("--scene", action="store_true")
+    p.add_argument("--blocks", type=int, default=0, help="0: the preset's")
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--sizes", type=json.loads, required=True,

@@ -13,15 +13,18 @@ sounds and pictures its given partners.  Rows of the table:
     prompt     generated from the caption
     sound      a picture for the rendered sound
     picture    a sound for the rendered picture
+    extended   `script`, but 2 s made first and the rest grown from them (with --seconds 20: long clips)
     shuffled   pictures of `script` with the next clip's sound: chance
 
 Measures.  impacts: a ball's hit is where its falling turns into rising (hits below, good to half a frame; the row
 `rendered` has its own error); each hit's nearest onset within 250 ms gives an offset; F1 of onsets at 80 ms against the
 script, or against the given picture's truth.  talker: `lockstep score --metric mouth`.  dancer: `--metric beat`, which
-wants 3 s.  Intervals: 95 % by resampling clips.  Files that are there are kept, so what was interrupted goes on.
+wants 3 s.  Drift: how the offsets of hits grow along the clip, the slope of a line through all.  At rest: the change
+from frame to frame, in levels of 255, of the median pixel; rendered pictures stand still there.  Intervals: 95 % by resampling clips.  Files that are there are kept, so what was interrupted goes on.
 """
 import argparse
 import concurrent.futures
+import fractions
 import json
 import os
 import pathlib
@@ -34,6 +37,7 @@ SEED = 7777
 SECONDS = {"impacts": 2.56, "talker": 6, "dancer": 4}  # so long that the measures answer on rendered clips
 WINDOW = 2.56  # what models are trained on; longer clips are made in windows
 REACH_S, CLOSE_S = 0.25, 0.08
+FIRST_S = 2  # of an extended clip
 ROWS = ["rendered", "copied", "script", "events", "prompt", "sound", "picture", "shuffled"]
 
 
@@ -45,7 +49,7 @@ def run(*command):
 
 def render(a, world):
     folder = a.out / world / "rendered"
-    run(a.lockstep, "worlds", world, "--count", a.count, "--seed", SEED, "--seconds", SECONDS[world], "--size", "64x64",
+    run(a.lockstep, "worlds", world, "--count", a.count, "--seed", SEED, "--seconds", a.seconds or SECONDS[world], "--size", "64x64",
         "--rate", 16000, "--fps", a.fps, "--scripts", "--container", "mkv", "--vcodec", "ffv1", "--acodec", "flac", "--resume",
         "--out", folder)
     truth = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()][:a.count]
@@ -72,12 +76,17 @@ def make(a, world, row, clip):
         latents.unlink(missing_ok=True)
     else:
         command = [a.lockstep, "generate", "--model", a.model, *tokenizers, "--prompt", clip["caption"], "--steps", a.steps,
-                   "--fps", a.fps, "--seed", clip["index"] + 1, "--text", a.text, "--exchange", a.exchange, "-o", out]
-        if row in ("script", "events"):
-            command += ["--script", rendered.with_suffix(".txt" if row == "script" else ".events")]
-        if row in ("script", "events", "prompt"):
+                   "--fps", a.fps, "--seed", clip["index"] + 1, "--text", a.text, "--exchange", a.exchange]
+        if row in ("script", "events", "extended"):
+            command += ["--script", rendered.with_suffix(".events" if row == "events" else ".txt")]
+        if row == "extended":
+            first = out.with_suffix(".h5")
+            run(*command, "--seconds", FIRST_S, "--latents", first, "-o", out.with_suffix(".first.mp4"))
+            command += ["--extend", first]
+        command += ["-o", out]
+        if row in ("script", "events", "prompt", "extended"):
             command += ["--seconds", clip["seconds"]]
-        if clip["seconds"] > WINDOW:
+        if clip["seconds"] > WINDOW and row != "extended":  # which has windows anyhow
             command += ["--window", WINDOW]
         if row == "sound":
             command += ["--audio", rendered]
@@ -136,7 +145,7 @@ def f1(found, truth):
 
 
 def interval(values, statistic):
-    """values: one list a clip."""
+    """values: one list a clip, of numbers or of pairs."""
     if not any(values):
         return "-"
     rng = np.random.default_rng(0)
@@ -149,21 +158,33 @@ def interval(values, statistic):
     return f"{statistic(sum(values, [])):.3g} ({low:.3g} to {high:.3g})"
 
 
+def drift(pairs):
+    t, d = np.transpose(pairs)
+    return np.polyfit(t, d, 1)[0] if len(set(t)) > 1 else 0.0
+
+
+def rest(folder, truth):
+    change = [np.abs(np.diff(frames(folder / c["clip"]), axis=0)).mean((0, 3)) for c in truth if (folder / c["clip"]).exists()]
+    return interval([[float(np.median(c))] for c in change], np.mean)
+
+
 def measure_impacts(a, row, truth, folder):
     sound = onsets(a, sorted(folder.glob("*.mkv")))
-    offsets, scores, errors = [], [], []
+    offsets, moments, scores, errors = [], [], [], []
     for i, clip in enumerate(truth):
         heard = sound.get(truth[(i + 1) % len(truth)]["clip"] if row == "shuffled" else clip["clip"], [])
-        seen = hits(folder / clip["clip"], float(a.fps))
+        seen = hits(folder / clip["clip"], float(fractions.Fraction(a.fps)))
         true = [e["picture_s"] for e in clip["events"] if 0 < e["picture_s"] < clip["seconds"]]
         near = [min((h - s for h in heard), key=abs, default=9) for s in seen]
         offsets.append([1000 * d for d in near if abs(d) < REACH_S])
+        moments.append([(s, 1000 * d) for s, d in zip(seen, near) if abs(d) < REACH_S])
         if true:
             scores.append([f1(heard, true)])
         errors.append([1000 * e for e in (min((s - t for t in true), key=abs, default=9) for s in seen) if abs(e) < REACH_S])
     return {"hits with an onset": f"{sum(map(len, offsets))}",
             "median abs offset, ms": interval(offsets, lambda v: np.median(np.abs(v))),
             "median offset, ms": interval(offsets, np.median),
+            "drift, ms/s": interval(moments, drift),
             "F1 of onsets at 80 ms": interval(scores, np.mean),
             "hits from the script, median abs, ms": interval(errors, lambda v: np.median(np.abs(v)))}
 
@@ -214,8 +235,9 @@ def main():
     p.add_argument("--count", type=int, default=200)
     p.add_argument("--out", type=pathlib.Path, required=True)
     p.add_argument("--worlds", nargs="+", default=list(MEASURES))
-    p.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
+    p.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS + ["extended"])
     p.add_argument("--fps", default="25")
+    p.add_argument("--seconds", type=float, help="of a clip; without it, what each world's measures want")
     p.add_argument("--steps", type=int, default=30)
     p.add_argument("--text", type=float, default=1)
     p.add_argument("--exchange", type=float, default=1)
@@ -233,7 +255,7 @@ def main():
         for row in a.rows:
             folder = a.out / world / ("script" if row == "shuffled" else row)
             if row != "shuffled" or world == "impacts":
-                table[row] = MEASURES[world](a, row, truth, folder)
+                table[row] = {**MEASURES[world](a, row, truth, folder), "at rest, levels": rest(folder, truth)}
         columns = list(next(iter(table.values())))
         print(f"\n{world}, {len(truth)} clips\n\n| | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
         for row, cells in table.items():
