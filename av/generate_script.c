@@ -11,14 +11,6 @@
 
 enum { SCRIPT_BYTES = 1 << 20 };
 
-static int earlier(const void *a, const void *b)
-{
-    const lk_joint_event *x = a, *y = b;
-    if (x->span.start != y->span.start)
-        return x->span.start < y->span.start ? -1 : 1;
-    return (x->span.end > y->span.end) - (x->span.end < y->span.end);
-}
-
 /* "X,Y", fractions of the picture, at the end of a text, behind the word; cuts it off. */
 static int cut_place(char *text, const char *word, double *x, double *y)
 {
@@ -103,8 +95,7 @@ lk_status lk_script_parse(const char *text, const char *name, lk_flick end, lk_j
         LK_TRY(LK_GROW(events, &capacity, *n_events + 1));
         (*events)[(*n_events)++] = e;
     }
-    if (*n_events)
-        qsort(*events, (size_t)*n_events, sizeof **events, earlier);
+    lk_joint_sort_events(*events, *n_events);
 done:
     if (st != LK_OK) {
         lk_free(*events);

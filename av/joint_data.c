@@ -229,14 +229,6 @@ done:
     return st;
 }
 
-static int earlier(const void *a, const void *b)
-{
-    const lk_joint_event *x = a, *y = b;
-    if (x->span.start != y->span.start)
-        return x->span.start < y->span.start ? -1 : 1;
-    return (x->span.end > y->span.end) - (x->span.end < y->span.end);
-}
-
 static lk_status read_script(lk_joint_data *d, int64_t i)
 {
     lk_status st = LK_OK;
@@ -250,7 +242,7 @@ static lk_status read_script(lk_joint_data *d, int64_t i)
         snprintf(text, EVENT_BYTES + 1, "%.10s %.13s", from[j].kind, from[j].label);
         k->events[j] = (lk_joint_event){from[j].span, text, from[j].place};
     }
-    qsort(k->events, (size_t)clip.n_events, sizeof *k->events, earlier);
+    lk_joint_sort_events(k->events, (int)clip.n_events);
     d->clips[i].events = k->events;
     d->clips[i].n_events = (int)clip.n_events;
     d->clips[i].prompt = clip.caption;

@@ -1,5 +1,21 @@
-/* crop.c - a part of a clip; see joint.h. */
+/* crop.c - a clip's events in order, and a part of a clip; see joint.h. */
 #include "av/joint/joint.h"
+
+#include <stdlib.h>
+
+static int earlier(const void *a, const void *b)
+{
+    const lk_joint_event *x = a, *y = b;
+    if (x->span.start != y->span.start)
+        return x->span.start < y->span.start ? -1 : 1;
+    return (x->span.end > y->span.end) - (x->span.end < y->span.end);
+}
+
+void lk_joint_sort_events(lk_joint_event *events, int n)
+{
+    if (n > 0)
+        qsort(events, (size_t)n, sizeof *events, earlier);
+}
 
 /* How many of n spans, which are sorted, have their middle before t. */
 static int before(const lk_span *span, int n, lk_flick t)

@@ -128,6 +128,9 @@ typedef struct lk_joint_clip {
     const lk_joint_event *events; /* sorted by start; texts are cut to event_bytes */
 } lk_joint_clip;
 
+/* By start, then by end: the order that a clip wants. */
+void lk_joint_sort_events(lk_joint_event *events, int n);
+
 /* Latents [from, from + n) of a clip's picture, n > 0, with the sound whose latents have their
  * middle in that time and the events that go on in it; all keep their times.  A latent of the
  * picture has video_numbers numbers, one of the sound audio_numbers.  The first latent of a later
