@@ -366,6 +366,13 @@ static lk_var large_depthwise(op_case_build *b)
     return lk_conv(b->g, x, case_input(b, LK_SHAPE(64, 3, 1), -1, 1), LK_NONE, &o);
 }
 
+static lk_var large_few(op_case_build *b)
+{
+    const lk_conv_options o = {.pad_lo = {2}};
+    const lk_var x = case_input(b, LK_SHAPE(1, 65600, 1), -1, 1);
+    return lk_conv(b->g, x, case_input(b, LK_SHAPE(32, 3, 1), -1, 1), LK_NONE, &o);
+}
+
 static lk_var large_product(op_case_build *b)
 {
     const lk_var x = case_input(b, LK_SHAPE(8200, 3), -1, 1);
@@ -376,9 +383,10 @@ static lk_var large_product(op_case_build *b)
 static void test_large(void **state)
 {
     const op_case cases[] = {{LK_OP_CONV, "large depthwise", large_depthwise},
+                             {LK_OP_CONV, "large of few", large_few},
                              {LK_OP_MATMUL, "large product", large_product}};
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         check_backend(&cases[i], lk_backend_cpu(), "cpu", LK_F32);
         check_threads(&cases[i], LK_F32);
     }

@@ -1,6 +1,7 @@
 /* conv.c - convolutions on the CPU: depthwise ones and those into one to four channels by
- * vec_direct.c, gradients of filters with 16 or more channels on one side by vec_filter.c; of the
- * others oneDNN where it is built in, vec_conv.c otherwise.
+ * vec_direct.c, those of one to four channels into 16 or more by vec_few.c, gradients of filters
+ * with 16 or more channels on one side by vec_filter.c; of the others oneDNN where it is built in,
+ * vec_conv.c otherwise.
  *
  * Parts: runs of samples; while there are few samples, also runs of positions along the first
  * spatial dimension that is there, each with the border of input it needs.
@@ -233,6 +234,16 @@ static int64_t run_start(const lk_dnn_conv *d, int64_t i, int64_t n)
     return at;
 }
 
+/* How the convolution is done without oneDNN though it is there; NULL where it is not. */
+static const lk_vec_conv_way *way_of(const lk_call *c)
+{
+    const lk_vec_conv_way *ways = lk_vec_now()->conv_ways;
+    for (int i = 0; i < LK_VEC_CONV_WAYS; i++)
+        if (ways[i].suits(c))
+            return &ways[i];
+    return NULL;
+}
+
 static lk_status conv_prepare(lk_call *c, size_t *work_bytes)
 {
     lk_status st = LK_OK;
@@ -241,15 +252,10 @@ static lk_status conv_prepare(lk_call *c, size_t *work_bytes)
     int64_t n_samples, n_runs;
     const int empty = lk_tensor_count(&c->in[0]) == 0 || lk_tensor_count(&c->in[1]) == 0 ||
                       lk_tensor_count(&c->out[0]) == 0;
-    *work_bytes = 0;
-    if (!empty && lk_vec_now()->direct_suits(c)) {
-        *work_bytes = lk_vec_now()->direct_work_bytes(c);
+    const lk_vec_conv_way *way = empty ? NULL : way_of(c);
+    *work_bytes = way ? way->work_bytes(c) : 0;
+    if (way)
         return LK_OK;
-    }
-    if (!empty && lk_vec_now()->filter_suits(c)) {
-        *work_bytes = lk_vec_now()->filter_work_bytes(c);
-        return LK_OK;
-    }
     if (empty || !lk_cpu_has_onednn())
         return LK_OK;
     LK_TRY(LK_NEW(&s));
@@ -292,12 +298,7 @@ static lk_status conv_whole(const lk_call *c)
     float *sums = partial ? (float *)((char *)c->work + s->partial_at) : c->out[0].data;
     void *filter = s ? (char *)c->work + s->filter_at : NULL;
     if (!s) {
-        if (!c->work) /* see conv_prepare */
-            lk_vec_now()->conv(c);
-        else if (lk_vec_now()->direct_suits(c))
-            lk_vec_now()->direct(c);
-        else
-            lk_vec_now()->filter(c);
+        (c->work ? way_of(c)->run : lk_vec_now()->conv)(c); /* see conv_prepare */
         return LK_OK;
     }
     if (s->mirrored)

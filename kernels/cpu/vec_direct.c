@@ -19,17 +19,22 @@ int LK_VEC(lk_vec_direct_suits)(const lk_call *c);
 size_t LK_VEC(lk_vec_direct_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_direct)(const lk_call *c);
 
-#define MOST_COPY (8 << 20) /* bytes */
-#define PARTS     16
-#define PAST      ((size_t)8 << 20) /* bytes */
-#define MOST_IN   4
-#define LEAST_CH  16 /* of x, into few: fewer would leave lanes empty */
+#define MOST_COPY   (8 << 20) /* bytes */
+#define PARTS       16
+#define PAST        ((size_t)8 << 20) /* bytes */
+#define MOST_IN     4
+#define LEAST_CH    16        /* of x, into few: fewer would leave lanes empty */
+#define RUN         64        /* results of a run */
+#define TURN        4         /* runs */
+#define SUMS        (4 * RUN) /* of a run into few channels, and what tiles may be longer */
+#define SPARE       32
+#define LINES_BYTES (12 << 10) /* of the filter that stay in the first cache */
 
 /* Results of a tile: depthwise, into n_in channels; and taps that go with them.  Sums, taps and a
  * row share 32 or 16 registers. */
 #define DEPTHWISE 8
 #if LK_LANES == 16
-#define RESULTS(n_in) ((n_in) == 1 ? 16 : (n_in) == 2 ? 8 : (n_in) == 3 ? 6 : 4)
+#define RESULTS(n_in) ((n_in) == 1 ? 16 : (n_in) == 2 ? 8 : (n_in) == 3 ? 5 : 4)
 #define TAPS(n_in)    ((n_in) == 3 ? 3 : 8 / (n_in))
 #else
 #define RESULTS(n_in) ((n_in) == 1 ? 8 : (n_in) == 4 ? 2 : 4)
@@ -53,9 +58,9 @@ static direct direct_of(const lk_call *c)
     q.depthwise = s.groups > 1 && s.groups == s.in_ch && s.groups == s.out_ch;
     q.n_in = q.depthwise ? 1 : c->node->op == LK_OP_CONV ? s.out_ch : s.in_ch;
     if (q.depthwise)
-        q.d = lk_slide_of(c, DEPTHWISE, LK_SLIDE_GROUP, 0);
+        q.d = lk_slide_of(c, DEPTHWISE, RUN, LK_SLIDE_GROUP, 0);
     else
-        q.d = lk_slide_of(c, RESULTS(q.n_in), TAPS(q.n_in), LK_VEC_DOT);
+        q.d = lk_slide_of(c, RESULTS(q.n_in), SUMS / q.n_in, TAPS(q.n_in), LK_VEC_DOT);
     q.w_tap = q.depthwise ? LK_LANES : q.d.n_vecs * q.n_in * LK_LANES;
     q.w_vec = q.depthwise ? q.d.n_taps * LK_LANES : q.n_in * LK_LANES;
     q.w_size = q.d.n_vecs * q.d.n_taps * q.n_in * LK_LANES;
@@ -247,7 +252,7 @@ static void depthwise_unit(const lk_call *c, const direct *q, int64_t u, char *s
     lk_slide_rows tile;
     lk_slide_find(&q->d, u, &r);
     for (int64_t j = 0; j < r.n; j += DEPTHWISE) {
-        lk_slide_tile(&q->d, &r, j, space, &tile);
+        lk_slide_tile(&q->d, &r, j, 0, r.n_lines, space, &tile);
         if (past)
             depthwise_tile(c, q, &r, &tile, j, LK_ROW_F32, 1);
         else if (q->d.rows == LK_ROW_F32)
@@ -324,7 +329,7 @@ static void depthwise_dw_part(const lk_call *c, const direct *q, int64_t part, c
                 dy.pitch = d->copy_pitch;
                 dy.group[0] = space + d->copy;
             }
-            lk_slide_tile(d, &r, j, space, &tile);
+            lk_slide_tile(d, &r, j, 0, r.n_lines, space, &tile);
             if (d->rows == LK_ROW_F32)
                 depthwise_dw_tile(q, &r, &tile, &dy, n, LK_ROW_F32, sum);
             else
@@ -350,10 +355,26 @@ static void depthwise_dw_finish(const lk_call *c, const direct *q)
 
 /* ---- narrow ---- */
 
-/* sums [n, n_in, lanes] of a tile. */
+/* Results [n, n_in] from the sums of their lanes, and what else the last vector has. */
+LK_INLINE void narrow_fold(const int n, const lk_vf *sum, float *dx)
+{
+    LK_UNROLL(6)
+    for (int i = 0; i < n; i += LK_LANES) {
+        lk_lanes t[LK_LANES];
+        LK_UNROLL(16)
+        for (int l = 0; l < LK_LANES; l++)
+            t[l] = i + l < n ? (lk_lanes)sum[i + l] : (lk_lanes){0};
+        lk_lanes_sums(t);
+        lk_lanes_store(dx + i, &t[0]);
+    }
+}
+
+/* A tile of results from lines [line0, line1) of the filter; what earlier lines gave is in sums
+ * [n, n_in, lanes], and so is what the last ones do not complete. */
 LK_INLINE void narrow_sums(const direct *q, const lk_slide_run *r, const lk_slide_rows *tile,
-                           const int n, const int n_in, const int most, const lk_row_kind rows,
-                           const float *filter, float *sums)
+                           int64_t line0, int64_t line1, const int n, const int n_in,
+                           const int most, const lk_row_kind rows, const float *filter, float *sums,
+                           float *dx)
 {
     const lk_slide *d = &q->d;
     const int64_t pitch = tile->pitch * d->step, w_tap = d->tap_step * q->w_tap;
@@ -361,15 +382,20 @@ LK_INLINE void narrow_sums(const direct *q, const lk_slide_run *r, const lk_slid
     lk_vf sum[24];
     LK_UNROLL(24)
     for (int i = 0; i < n * n_in; i++)
-        sum[i] = (lk_vf){0};
-    for (int64_t i = 0; i < r->n_groups; i++) {
+        sum[i] = line0 ? (lk_vf) * (const lk_lanes_in *)(sums + i * LK_LANES) : (lk_vf){0};
+    for (int64_t i = r->groups[line0]; i < r->groups[line1]; i++) {
         const lk_slide_group *g = &r->group[i];
         const char *row = tile->group[i];
         const float *w = filter + g->tap * q->w_tap;
+        lk_slide_ask(tile, i - r->groups[line0], r->groups[line1] - r->groups[line0]);
         GROUPS_OF(most, g->n,
                   for (int64_t v = 0; v < d->n_vecs; v++)
                       slide(n, n_in, n_taps, rows, row + lk_slide_ch(d, v) * bytes, pitch,
                             w + v * q->w_vec, w_tap, sum))
+    }
+    if (line1 >= r->n_lines) {
+        narrow_fold(n * n_in, sum, dx);
+        return;
     }
     LK_UNROLL(24)
     for (int i = 0; i < n * n_in; i++)
@@ -379,32 +405,26 @@ LK_INLINE void narrow_sums(const direct *q, const lk_slide_run *r, const lk_slid
 #define HALVES (LK_VEC_DOT ? LK_ROW_DOT : LK_ROW_HALF)
 #define NARROW_TILE(n_in)                                                                          \
     static void narrow_tile_##n_in(const direct *q, const lk_slide_run *r,                         \
-                                   const lk_slide_rows *tile, const float *filter, float *sums)    \
+                                   const lk_slide_rows *tile, int64_t line0, int64_t line1,        \
+                                   const float *filter, float *sums, float *dx)                    \
     {                                                                                              \
         if (q->d.rows == LK_ROW_F32)                                                               \
-            narrow_sums(q, r, tile, RESULTS(n_in), n_in, TAPS(n_in), LK_ROW_F32, filter, sums);    \
+            narrow_sums(q, r, tile, line0, line1, RESULTS(n_in), n_in, TAPS(n_in), LK_ROW_F32,     \
+                        filter, sums, dx);                                                         \
         else                                                                                       \
-            narrow_sums(q, r, tile, RESULTS(n_in), n_in, TAPS(n_in), HALVES, filter, sums);        \
+            narrow_sums(q, r, tile, line0, line1, RESULTS(n_in), n_in, TAPS(n_in), HALVES, filter, \
+                        sums, dx);                                                                 \
     }
 NARROW_TILE(1)
 NARROW_TILE(2)
 NARROW_TILE(3)
 NARROW_TILE(4)
 
-/* The sums of the lanes become results. */
-static void narrow_finish(const lk_call *c, const direct *q, const lk_slide_run *r,
-                          const float *sums)
+/* A run's results go where they belong. */
+static void narrow_finish(const lk_call *c, const direct *q, const lk_slide_run *r, float *dx)
 {
     const int64_t n_in = q->n_in, phases = q->d.phases;
     const float *bias = lk_has(c, 2) ? c->in[2].data : NULL;
-    float dx[LK_SLIDE_RUN * MOST_IN];
-    for (int64_t i = 0; i < r->n * n_in; i += LK_LANES) {
-        lk_lanes t[LK_LANES];
-        for (int l = 0; l < LK_LANES; l++)
-            lk_lanes_load(&t[l], sums + (i + l) * LK_LANES);
-        lk_lanes_sums(t);
-        lk_lanes_store(dx + i, &t[0]);
-    }
     for (int64_t j = 0; bias && j < r->n; j++)
         for (int64_t i = 0; i < n_in; i++)
             dx[j * n_in + i] += bias[i];
@@ -416,38 +436,47 @@ static void narrow_finish(const lk_call *c, const direct *q, const lk_slide_run 
                      dx + j * n_in);
 }
 
+/* The lines of the filter come a few at a time, so that they are still in the first cache at the
+ * next tile. */
 static void narrow_unit(const lk_call *c, const direct *q, int64_t u, char *space)
 {
     const int64_t n_in = q->n_in;
-    _Alignas(64) float sums[(LK_SLIDE_RUN + LK_LANES) * MOST_IN * LK_LANES];
+    const int64_t line_bytes = q->d.s.taps[2] * q->w_tap * (int64_t)sizeof(float);
+    const int64_t lines = line_bytes < LINES_BYTES ? LINES_BYTES / line_bytes : 1;
+    _Alignas(64) float sums[(SUMS + SPARE) * LK_LANES], dx[SUMS + SPARE];
     lk_slide_run r;
     lk_slide_rows tile;
     lk_slide_find(&q->d, u, &r);
-    for (int64_t j = 0; j < r.n; j += q->d.tile) {
-        lk_slide_tile(&q->d, &r, j, space, &tile);
-        lk_slide_ask(&tile, 0, 1);
-        (n_in == 1   ? narrow_tile_1
-         : n_in == 2 ? narrow_tile_2
-         : n_in == 3 ? narrow_tile_3
-                     : narrow_tile_4)(q, &r, &tile, c->work, sums + j * n_in * LK_LANES);
-    }
-    narrow_finish(c, q, &r, sums);
+    for (int64_t line = 0; line == 0 || line < r.n_lines; line += lines)
+        for (int64_t j = 0; j < r.n; j += q->d.tile) {
+            const int64_t end = line + lines < r.n_lines ? line + lines : r.n_lines;
+            lk_slide_tile(&q->d, &r, j, line, end, space, &tile);
+            (n_in == 1   ? narrow_tile_1
+             : n_in == 2 ? narrow_tile_2
+             : n_in == 3 ? narrow_tile_3
+                         : narrow_tile_4)(q, &r, &tile, line, end, c->work,
+                                          sums + j * n_in * LK_LANES, dx + j * n_in);
+        }
+    narrow_finish(c, q, &r, dx);
 }
 
 /* ---- sharing out ---- */
 
+/* Shares of one piece for each worker; into few channels, of which runs at the border take less
+ * time, they take turns with a few runs. */
 static void run_workers(void *context, int64_t first, int64_t end)
 {
     const lk_call *c = context;
     const direct q = direct_of(c);
     const int64_t n = q.dw ? q.n_parts : q.d.n_units, n_workers = lk_threads();
+    const int64_t share = q.depthwise ? (n + n_workers - 1) / n_workers : TURN;
     for (int64_t worker = first; worker < end; worker++) {
         char *space = (char *)c->work + q.at_workers + worker * q.worker;
-        const int64_t from = n * worker / n_workers, to = n * (worker + 1) / n_workers;
-        for (int64_t u = from; u < to; u++)
-            (q.dw          ? depthwise_dw_part
-             : q.depthwise ? depthwise_unit
-                           : narrow_unit)(c, &q, u, space);
+        for (int64_t from = worker * share; from < n; from += n_workers * share)
+            for (int64_t u = from; u < from + share && u < n; u++)
+                (q.dw          ? depthwise_dw_part
+                 : q.depthwise ? depthwise_unit
+                               : narrow_unit)(c, &q, u, space);
     }
 #if LK_LANES == 16
     _mm_sfence(); /* what went past the caches is there for other threads */

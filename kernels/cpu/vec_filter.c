@@ -21,7 +21,7 @@
  * Chunks go in fixed parts, each with a sum of its own, and the sums are added in order: who
  * computes which part, or which output channels of it, changes nothing.
  */
-#include "kernels/cpu/vec_filter.h"
+#include "kernels/cpu/vec_filter_pack.h"
 
 #include "kernels/cpu/vec_table.h"
 #include "kernels/ops/ops_impl.h"
@@ -36,6 +36,8 @@ void LK_VEC(lk_vec_filter)(const lk_call *c);
 #define LEAST_WORDS 256       /* of a chunk, if there are as many */
 #define CHUNK       (3 << 18) /* bytes of a chunk: what stays in the second cache */
 #define LEAST_PARTS 8
+#define FEW_PARTS   32 /* where planes of x are cheap to pack: shares of the work are even then */
+#define MOST_ROWS   4  /* of a tile with few */
 #define PARTS       16
 #define PARTS_BYTES (4 << 20)
 #define MOST_WORDS  (1 << 22)
@@ -57,18 +59,9 @@ typedef struct filter {
     float *sums, *dy, *x;            /* of the parts; packed */
     /* the worker's output channels, and its chunk in hand */
     int64_t o0, n_out;
+    uint16_t order[32]; /* see lk_filter_pack_pairs */
     int64_t b, plane, line0, n_lines, pos0, n_words;
 } filter;
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Lanes of a panel with so many channels left. */
 static int64_t width_of(const filter *f, int64_t left)
@@ -93,7 +86,7 @@ static int64_t reach(const filter *f, int d)
 /* Numbers of dy's packed rows, in whole vectors. */
 static int64_t dy_size(const filter *f)
 {
-    return f->in_place ? 0 : ceil_div(f->lines * f->words * f->dy_pad, 16) * 16;
+    return f->in_place ? 0 : lk_filter_ceil(f->lines * f->words * f->dy_pad, 16) * 16;
 }
 
 /* Numbers of x's packed rows: [taps 0, phases, x_lines, versions, x_words, x_pad], a panel of
@@ -101,21 +94,30 @@ static int64_t dy_size(const filter *f)
 static int64_t x_size(const filter *f)
 {
     const int64_t rows = f->s.taps[0] * f->phases * f->x_lines * f->versions;
-    return ceil_div(rows * f->x_words * f->x_pad, 16) * 16;
+    return lk_filter_ceil(rows * f->x_words * f->x_pad, 16) * 16;
 }
 
 /* Chunks of at most so many rows and positions of a row, all about the same. */
 static void cut(filter *f, int64_t lines, int64_t run)
 {
     const lk_conv_sizes *s = &f->s;
-    f->line_groups = ceil_div(s->out[1], lines ? lines : 1);
-    f->lines = f->line_groups ? ceil_div(s->out[1], f->line_groups) : 0;
-    f->runs = ceil_div(s->out[2], run ? run : 1);
-    f->run = f->runs ? ceil_div(ceil_div(s->out[2], f->runs), f->per) * f->per : 0;
+    f->line_groups = lk_filter_ceil(s->out[1], lines ? lines : 1);
+    f->lines = f->line_groups ? lk_filter_ceil(s->out[1], f->line_groups) : 0;
+    f->runs = lk_filter_ceil(s->out[2], run ? run : 1);
+    f->run = f->runs ? lk_filter_ceil(lk_filter_ceil(s->out[2], f->runs), f->per) * f->per : 0;
     f->words = f->run / f->per;
     f->x_words = f->words + reach(f, 2) / (f->per * s->stride[2]);
     f->x_lines = f->lines + reach(f, 1) / s->stride[1];
     f->n_chunks = s->n_batch * f->line_groups * f->runs * s->out[0];
+}
+
+/* dy needs no packing, or is read by one tile only, which makes the words itself. */
+static int reads_in_place(const filter *f)
+{
+    const int whole = !f->turned || f->s.out_ch % LK_FILTER_FEW == 0;
+    const int once = f->dot && f->turned && f->s.out[2] % 2 == 0 && f->s.in_ch <= MOST_ROWS &&
+                     f->n_taps * f->s.in_ch <= LK_FILTER_ROWS;
+    return whole && (f->c->in[0].dtype == LK_F32 || once);
 }
 
 static filter filter_of(const lk_call *c)
@@ -126,22 +128,23 @@ static filter filter_of(const lk_call *c)
     f.per = f.dot ? 2 : 1;
     f.few = s->in_ch < MANY || s->out_ch < MANY;
     f.turned = s->in_ch < s->out_ch && f.few;
-    f.in_place = c->in[0].dtype == LK_F32 && (!f.turned || s->out_ch % LK_FILTER_FEW == 0);
     f.n_taps = s->taps[0] * s->taps[1] * s->taps[2];
+    f.in_place = reads_in_place(&f);
     f.x_pad = f.turned ? s->in_ch : pad(&f, s->in_ch);
     f.dy_pad = f.turned ? pad(&f, s->out_ch) : s->out_ch;
-    f.versions = least(f.per * s->stride[2], reach(&f, 2) + 1);
-    f.phases = least(s->stride[1], reach(&f, 1) + 1);
+    f.versions = lk_filter_least(f.per * s->stride[2], reach(&f, 2) + 1);
+    f.phases = lk_filter_least(s->stride[1], reach(&f, 1) + 1);
     cut(&f, s->out[1], s->out[2]);
     while (f.lines * f.words > LEAST_WORDS &&
-           (f.n_chunks < LEAST_PARTS ||
+           (f.n_chunks < (f.few ? FEW_PARTS : LEAST_PARTS) ||
             (x_size(&f) + f.lines * f.words * f.dy_pad) * (int64_t)sizeof(float) > CHUNK))
         cut(&f, f.lines > 1 ? (f.lines + 1) / 2 : 1, f.lines > 1 ? f.run : (f.run + 1) / 2);
-    f.blocks = f.few ? 1 : ceil_div(s->out_ch, BLOCK);
+    f.blocks = f.few ? 1 : lk_filter_ceil(s->out_ch, BLOCK);
     f.part = f.turned ? f.n_taps * s->in_ch * f.dy_pad : f.n_taps * s->in_ch * s->out_ch;
-    f.n_parts = least(PARTS, least(f.n_chunks, PARTS_BYTES / ((f.part + 1) * 4)));
+    f.n_parts =
+        lk_filter_least(PARTS, lk_filter_least(f.n_chunks, PARTS_BYTES / ((f.part + 1) * 4)));
     f.n_parts = f.n_parts < 1 ? 1 : f.n_parts;
-    f.part = ceil_div(f.part, 16) * 16;
+    f.part = lk_filter_ceil(f.part, 16) * 16;
     f.sums = f.n_parts == 1 && !f.turned ? c->out[0].data : c->work;
     return f;
 }
@@ -167,93 +170,24 @@ size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c)
 
 /* ---- packing ---- */
 
-/* A row of a map in memory and the numbers of it that make words: number e of word w is at position
- * first + (w per + e) step. */
-typedef struct map_row {
-    const lk_tensor *t;
-    int64_t row, size, n_ch; /* index of its first position; how many there are, 0 for zeros */
-    int64_t first, step;
-} map_row;
-
-/* n words from the numbers of one position, or of two. */
-LK_INLINE void pack_word(const int dot, const lk_bf16 *even, const lk_bf16 *odd, const int64_t n,
-                         float *to)
-{
-    int64_t i = 0;
-    for (; dot && i + 32 <= n; i += 32)
-        lk_tile_zip(even + i, odd + i, to + i);
-    for (; i < n; i++) {
-        const uint32_t low = dot ? even[i] : 0, high = dot ? odd[i] : even[i];
-        const uint32_t pair = low | high << 16;
-        memcpy(to + i, &pair, sizeof pair);
-    }
-}
-
-/* Words [first, end) of channels [ch, ch + n), n <= LK_FILTER_COLS, `pitch` apart; those `inside`
- * need no look at where the row ends. */
-LK_INLINE void pack_words(const int dot, const map_row *m, int64_t ch, const int64_t n,
-                          const int inside, int64_t first, int64_t end, int64_t pitch, float *to)
-{
-    static const lk_bf16 none[LK_FILTER_COLS] = {0};
-    const int64_t size = m->size, step = m->step, per = dot ? 2 : 1, n_ch = m->n_ch;
-    const int64_t at = m->row * n_ch + ch;
-    const int f32 = m->t->dtype == LK_F32;
-    const void *data = m->t->data;
-    for (int64_t w = first; w < end; w++) {
-        const int64_t e = m->first + w * per * step, o = e + step;
-        const int has_e = inside || (e >= 0 && e < size), has_o = inside || (o >= 0 && o < size);
-        const int64_t from = at + e * n_ch;
-        if (!f32)
-            pack_word(dot, has_e ? (const lk_bf16 *)data + from : none,
-                      has_o ? (const lk_bf16 *)data + from + step * n_ch : none, n, to + w * pitch);
-        else if (has_e)
-            memcpy(to + w * pitch, (const float *)data + from, (size_t)n * sizeof *to);
-        else
-            memset(to + w * pitch, 0, (size_t)n * sizeof *to);
-    }
-}
-
-LK_INLINE void pack_all(const int dot, const map_row *m, int64_t ch, const int64_t n,
-                        int64_t n_words, int64_t pitch, float *to)
-{
-    const int64_t per = dot ? 2 : 1, step = per * m->step;
-    const int64_t last = m->size - 1 - (per - 1) * m->step;
-    const int64_t before = m->first < 0 ? least(ceil_div(-m->first, step), n_words) : 0;
-    const int64_t until = m->first <= last ? least((last - m->first) / step + 1, n_words) : 0;
-    const int64_t after = until > before ? until : before;
-    pack_words(dot, m, ch, n, 0, 0, before, pitch, to);
-    pack_words(dot, m, ch, n, 1, before, after, pitch, to);
-    pack_words(dot, m, ch, n, 0, after, n_words, pitch, to);
-}
-
-LK_INLINE void pack_channels(const int dot, const map_row *m, int64_t ch, int64_t n,
-                             int64_t n_words, int64_t pitch, float *to)
-{
-    if (n == LK_FILTER_COLS)
-        pack_all(dot, m, ch, LK_FILTER_COLS, n_words, pitch, to);
-    else if (n == LK_FILTER_FEW)
-        pack_all(dot, m, ch, LK_FILTER_FEW, n_words, pitch, to);
-    else if (n == 3 && pitch == 3)
-        pack_all(dot, m, ch, 3, n_words, 3, to);
-    else if (n == 1 && pitch == 1)
-        pack_all(dot, m, ch, 1, n_words, 1, to);
-    else
-        pack_all(dot, m, ch, n, n_words, pitch, to);
-}
-
 /* Words of channels [ch, ch + n) as [word, n] or, as lanes, [panel, word, width]. */
-static void pack_row(const filter *f, const map_row *m, int lanes, int64_t ch, int64_t n,
+static void pack_row(const filter *f, const lk_filter_row *m, int lanes, int64_t ch, int64_t n,
                      int64_t n_words, float *to)
 {
+    if (!lanes && n == m->n_ch && n < MANY && m->step == 1) {
+        lk_filter_pack_few(f->dot, f->order, m, n_words, to);
+        return;
+    }
     for (int64_t done = 0; done < n;) {
-        const int64_t width = lanes ? width_of(f, n - done) : least(LK_FILTER_COLS, n - done);
-        const int64_t some = least(width, n - done);
+        const int64_t width =
+            lanes ? width_of(f, n - done) : lk_filter_least(LK_FILTER_COLS, n - done);
+        const int64_t some = lk_filter_least(width, n - done);
         if (some < width)
             memset(to, 0, (size_t)(n_words * width) * sizeof *to);
         if (f->dot)
-            pack_channels(LK_VEC_DOT, m, ch + done, some, n_words, lanes ? width : n, to);
+            lk_filter_pack_channels(LK_VEC_DOT, m, ch + done, some, n_words, lanes ? width : n, to);
         else
-            pack_channels(0, m, ch + done, some, n_words, lanes ? width : n, to);
+            lk_filter_pack_channels(0, m, ch + done, some, n_words, lanes ? width : n, to);
         to += lanes ? n_words * width : width;
         done += width;
     }
@@ -266,9 +200,9 @@ static int64_t dy_line(const filter *f, int64_t line)
 
 static void pack_dy(const filter *f)
 {
-    const int64_t end = least(f->pos0 + f->run, f->s.out[2]);
+    const int64_t end = lk_filter_least(f->pos0 + f->run, f->s.out[2]);
     for (int64_t line = 0; line < f->n_lines; line++) {
-        const map_row m = {&f->c->in[1], dy_line(f, line), end, f->s.out_ch, f->pos0, 1};
+        const lk_filter_row m = {&f->c->in[1], dy_line(f, line), end, f->s.out_ch, f->pos0, 1};
         pack_row(f, &m, f->turned, f->o0, f->n_out, f->words,
                  f->dy + line * f->words * (f->turned ? f->dy_pad : f->n_out));
     }
@@ -303,8 +237,8 @@ static void pack_x_row(const filter *f, int64_t k0, int64_t phase, int64_t q)
     const int64_t size = line >= 0 && line < s->in[1] ? s->in[2] : 0;
     const int64_t row = ((f->b * s->in[0] + plane_of(f, k0)) * s->in[1] + line) * s->in[2];
     for (int64_t v = 0; v < f->versions; v++) {
-        const map_row m = {&f->c->in[0], row, size, s->in_ch, f->pos0 * s->stride[2] + v - s->lo[2],
-                           s->stride[2]};
+        const lk_filter_row m = {
+            &f->c->in[0], row, size, s->in_ch, f->pos0 * s->stride[2] + v - s->lo[2], s->stride[2]};
         pack_row(f, &m, !f->turned, 0, s->in_ch, f->x_words, x_row(f, k0, phase, q, v));
     }
 }
@@ -344,7 +278,8 @@ static lk_filter_words words_of(const filter *f)
     lk_filter_words k = {.n_lines = f->n_lines, .n_words = f->n_words};
     int64_t dy_pitch = f->words * (f->turned ? f->dy_pad : f->n_out);
     if (f->in_place)
-        dy_pitch = f->s.out[2] * f->s.out_ch;
+        dy_pitch = f->s.out[2] * f->s.out_ch / f->per;
+    k.b_odd = f->in_place && f->dot ? f->s.out_ch / 2 : 0;
     k.a_word = f->turned ? f->x_pad : f->in_place ? f->s.out_ch : dy_word;
     k.b_word = f->turned && f->in_place ? f->s.out_ch : LK_FILTER_FEW;
     k.a_line = f->turned ? x_line : dy_pitch;
@@ -356,7 +291,8 @@ static lk_filter_words words_of(const filter *f)
 static const float *dy_words(const filter *f, int64_t o)
 {
     if (f->in_place)
-        return (const float *)f->c->in[1].data + (dy_line(f, 0) + f->pos0) * f->s.out_ch + o;
+        return (const float *)f->c->in[1].data +
+               ((dy_line(f, 0) + f->pos0) * f->s.out_ch + o) / f->per;
     return f->dy + (f->turned ? (o - f->o0) * f->words : o - f->o0);
 }
 
@@ -364,7 +300,7 @@ static const float *dy_words(const filter *f, int64_t o)
 static void add_rows(const filter *f, int64_t tap, int64_t o0, int64_t n_rows, int64_t ch,
                      int64_t width, const float *y, float *sum)
 {
-    const int64_t n = least(width, f->s.in_ch - ch);
+    const int64_t n = lk_filter_least(width, f->s.in_ch - ch);
     for (int64_t r = 0; r < n_rows; r++) {
         float *to = sum + ((o0 + r) * f->n_taps + tap) * f->s.in_ch + ch;
         for (int64_t i = 0; i < n; i++)
@@ -392,7 +328,7 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
         for (int64_t o = f->o0; o < f->o0 + f->n_out; o += BLOCK)
             for (int64_t ch = 0; ch < f->s.in_ch; ch += LK_FILTER_COLS) {
                 const int64_t width = width_of(f, f->s.in_ch - ch);
-                const int64_t n = least(BLOCK, f->o0 + f->n_out - o);
+                const int64_t n = lk_filter_least(BLOCK, f->o0 + f->n_out - o);
                 k.a[0] = dy_words(f, o);
                 k.b[0] = x_words(f, tap, ch);
                 k.b_word = width;
@@ -404,7 +340,7 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
 /* Rows of the next tile where n are left; see lk_filter_few. */
 static int64_t few_rows(int64_t n)
 {
-    return least(n, 4);
+    return lk_filter_least(n, MOST_ROWS);
 }
 
 /* Taps of one plane in tiles of some rows and one panel of lanes. */
@@ -416,7 +352,7 @@ static void add_few_panel(const filter *f, int64_t first, int64_t end, int64_t r
     lk_filter_words k = words_of(f);
     _Alignas(64) float y[LK_FILTER_ROWS * LK_FILTER_FEW];
     for (int64_t tap = first; tap < end; tap += most) {
-        const int64_t n = least(most, end - tap);
+        const int64_t n = lk_filter_least(most, end - tap);
         for (int64_t t = 0; t < n; t++) {
             k.a[t] = f->turned ? x_words(f, tap + t, row) : dy_words(f, row);
             k.b[t] = f->turned ? dy_words(f, ch) : x_words(f, tap + t, ch);
@@ -452,8 +388,8 @@ static void take_chunk(filter *f, int64_t i)
     f->pos0 = column % f->runs * f->run;
     f->line0 = column / f->runs % f->line_groups * f->lines;
     f->b = column / f->runs / f->line_groups;
-    f->n_lines = least(f->lines, s->out[1] - f->line0);
-    f->n_words = ceil_div(least(f->run, s->out[2] - f->pos0), f->per);
+    f->n_lines = lk_filter_least(f->lines, s->out[1] - f->line0);
+    f->n_words = lk_filter_ceil(lk_filter_least(f->run, s->out[2] - f->pos0), f->per);
 }
 
 /* Some blocks of output channels of one part. */
@@ -464,7 +400,7 @@ static void sum_part(filter *f, int64_t part, int64_t block, int64_t n_blocks)
     const int64_t end = f->n_chunks * (part + 1) / f->n_parts;
     float *sum = f->sums + part * f->part;
     f->o0 = block * BLOCK;
-    f->n_out = f->few ? f->s.out_ch : least(n_blocks * BLOCK, f->s.out_ch - f->o0);
+    f->n_out = f->few ? f->s.out_ch : lk_filter_least(n_blocks * BLOCK, f->s.out_ch - f->o0);
     if (f->turned)
         memset(sum, 0, (size_t)f->part * sizeof *sum);
     else
@@ -491,7 +427,8 @@ static void run_workers(void *context, int64_t first, int64_t end)
         f.dy = (float *)f.c->work + f.n_parts * f.part + worker * worker_size(&f);
         f.x = f.dy + dy_size(&f);
         for (int64_t u = n * worker / n_workers; u < until;) {
-            const int64_t block = u % f.blocks, n_blocks = least(f.blocks - block, until - u);
+            const int64_t block = u % f.blocks,
+                          n_blocks = lk_filter_least(f.blocks - block, until - u);
             sum_part(&f, u / f.blocks, block, n_blocks);
             u += n_blocks;
         }
@@ -524,6 +461,8 @@ static void finish_range(void *context, int64_t first, int64_t end)
 void LK_VEC(lk_vec_filter)(const lk_call *c)
 {
     filter f = filter_of(c);
+    if (f.few)
+        lk_filter_order(f.turned ? f.s.in_ch : f.s.out_ch, f.order);
     lk_parallel_for(lk_threads(), 1, run_workers, &f);
     if (f.sums != c->out[0].data)
         lk_parallel_for(f.s.out_ch, BLOCK, finish_range, &f);

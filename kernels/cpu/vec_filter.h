@@ -20,11 +20,31 @@
 typedef struct lk_filter_words {
     const lk_word *a[LK_FILTER_TAPS], *b[LK_FILTER_TAPS]; /* for each tap */
     int64_t n_lines, n_words, a_word, a_line, b_word, b_line;
+    int64_t b_odd; /* not 0: b's words are not made yet; numbers 2 w are so far from 2 w + 1 */
 } lk_filter_words;
 
+/* The two vectors of a word's lanes from rows of bf16 that are so many words apart. */
+LK_INLINE void lk_filter_zip(const lk_word *b, int64_t odd, lk_vf x[LK_MAX_COLS])
+{
+#if LK_VEC_DOT
+    static const uint16_t order[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
+                                       37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
+                                       11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i low = _mm512_loadu_si512(order);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    const __m512i e = _mm512_loadu_si512(b), o = _mm512_loadu_si512(b + odd);
+    x[0] = (lk_vf)_mm512_permutex2var_epi16(e, low, o);
+    x[1] = (lk_vf)_mm512_permutex2var_epi16(e, high, o);
+#else
+    (void)b;
+    (void)odd;
+    (void)x;
+#endif
+}
+
 LK_INLINE void lk_filter_tile(const int taps, const int rows, const int cols, const int dot,
-                              const int turned, const lk_filter_words *k, int64_t row, int64_t col,
-                              float *y, int64_t y_row)
+                              const int turned, const int zip, const lk_filter_words *k,
+                              int64_t row, int64_t col, float *y, int64_t y_row)
 {
     lk_vf sum[LK_TALL][LK_MAX_COLS];
     LK_UNROLL(12)
@@ -38,7 +58,9 @@ LK_INLINE void lk_filter_tile(const int taps, const int rows, const int cols, co
             lk_vf x[LK_MAX_COLS], number[LK_TALL];
             LK_UNROLL(12)
             for (int t = 0; t < taps; t++) {
-                if (t == 0 || !turned)
+                if (t == 0 && zip)
+                    lk_filter_zip(k->b[0] + b + w * k->b_word, k->b_odd, x);
+                else if (t == 0 || !turned)
                     LK_UNROLL(4)
                 for (int c = 0; c < cols; c++)
                     x[c] =
@@ -71,7 +93,7 @@ LK_INLINE void lk_filter_many(const int width, const int dot, const lk_filter_wo
         int64_t r = 0;
 #define LK_ROWS_OF(n)                                                                              \
     for (; r + n <= n_rows; r += n)                                                                \
-    lk_filter_tile(1, n, cols, dot, 0, k, r, col, y, width)
+    lk_filter_tile(1, n, cols, dot, 0, 0, k, r, col, y, width)
         if (cols < LK_MAX_COLS && LK_TALL == 12)
             LK_ROWS_OF(8);
         LK_ROWS_OF(6);
@@ -83,15 +105,15 @@ LK_INLINE void lk_filter_many(const int width, const int dot, const lk_filter_wo
 }
 
 /* y [n_taps, n_rows, LK_FILTER_FEW], n_taps * n_rows <= LK_FILTER_ROWS and n_rows <= 4. */
-LK_INLINE void lk_filter_few(const int dot, const int turned, const lk_filter_words *k,
-                             int64_t n_taps, int64_t n_rows, float *y)
+LK_INLINE void lk_filter_few(const int dot, const int turned, const int zip,
+                             const lk_filter_words *k, int64_t n_taps, int64_t n_rows, float *y)
 {
     for (int col = 0; col < LK_FILTER_FEW; col += 2 * LK_LANES)
         switch (n_rows * 16 + n_taps) {
 #define LK_FEW(r, t)                                                                               \
     case r * 16 + t:                                                                               \
         if (r * t <= LK_FILTER_ROWS)                                                               \
-            lk_filter_tile(t, r, 2, dot, turned, k, 0, col, y, LK_FILTER_FEW);                     \
+            lk_filter_tile(t, r, 2, dot, turned, zip, k, 0, col, y, LK_FILTER_FEW);                \
         break;
             LK_FEW(1, 1)
             LK_FEW(1, 2)
@@ -127,7 +149,10 @@ typedef void lk_filter_few_fn(const lk_filter_words *k, int64_t n_taps, int64_t 
     static void lk_filter_few_##turned##_##dot(const lk_filter_words *k, int64_t n_taps,           \
                                                int64_t n_rows, float *y)                           \
     {                                                                                              \
-        lk_filter_few(dot, turned, k, n_taps, n_rows, y);                                          \
+        if (dot && turned && k->b_odd)                                                             \
+            lk_filter_few(dot, turned, 1, k, n_taps, n_rows, y);                                   \
+        else                                                                                       \
+            lk_filter_few(dot, turned, 0, k, n_taps, n_rows, y);                                   \
     }
 LK_FILTER_MANY(16, 0)
 LK_FILTER_MANY(32, 0)

@@ -164,12 +164,16 @@ static inline void lk_lanes_transpose(lk_lanes t[LK_LANES])
 #endif
 }
 
+/* Lane l of two vectors that are folded: as it lies, and what is added to it.  Only the second is a
+ * move between lanes, of which processors do fewer at a time. */
+#define LK_STAYS_(d, l) ((l) & (d) ? LK_LANES + (l) : (l))
+#define LK_MEETS_(d, l) ((l) & (d) ? LK_LANES + (l) - (d) : (l) + (d))
 /* t[0] becomes the vector whose lane l is the sum of the lanes of t[l]; the others are used up. */
 #define LK_FOLD_(d)                                                                                \
     for (int i = 0; i < LK_LANES / (d) / 2; i++) {                                                 \
         const lk_lanes a = t[2 * i], b = t[2 * i + 1];                                             \
-        t[i] = __builtin_shufflevector(a, b, LK_EACH_LANE_(LK_UP_, d)) +                           \
-               __builtin_shufflevector(a, b, LK_EACH_LANE_(LK_DOWN_, d));                          \
+        t[i] = __builtin_shufflevector(a, b, LK_EACH_LANE_(LK_STAYS_, d)) +                        \
+               __builtin_shufflevector(a, b, LK_EACH_LANE_(LK_MEETS_, d));                         \
     }
 static inline void lk_lanes_sums(lk_lanes t[LK_LANES])
 {

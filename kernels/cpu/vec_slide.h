@@ -20,7 +20,6 @@
 #include <immintrin.h>
 #endif
 
-#define LK_SLIDE_RUN   64 /* results of a run at most */
 #define LK_SLIDE_TAPS  512
 #define LK_SLIDE_GROUP (LK_LANES == 16 ? 8 : 4) /* taps of a group at most */
 
@@ -46,8 +45,9 @@ static inline int64_t lk_slide_up(int64_t n, int64_t to)
     return (n + to - 1) / to * to;
 }
 
-/* `tile` results are wanted at a time, groups of at most `group` taps. */
-static lk_slide lk_slide_of(const lk_call *c, int64_t tile, int64_t group, int pairs)
+/* `tile` results are wanted at a time, about `run` or fewer in a run, groups of at most `group`
+ * taps. */
+static lk_slide lk_slide_of(const lk_call *c, int64_t tile, int64_t run, int64_t group, int pairs)
 {
     lk_slide d = {.s = lk_conv_sizes_of(c), .t = &c->in[0], .dx = c->node->op == LK_OP_CONV_DX};
     const lk_conv_sizes *s = &d.s;
@@ -61,7 +61,7 @@ static lk_slide lk_slide_of(const lk_call *c, int64_t tile, int64_t group, int p
     d.phases = d.dx ? s->stride[2] : 1;
     d.step = d.dx ? 1 : s->stride[2];
     d.tile = tile;
-    d.runs = lk_slide_up(lk_slide_up(d.to[2], d.phases) / d.phases, LK_SLIDE_RUN) / LK_SLIDE_RUN;
+    d.runs = lk_slide_up(lk_slide_up(d.to[2], d.phases) / d.phases, run) / run;
     d.run = d.runs ? (d.to[2] + d.runs * d.phases - 1) / (d.runs * d.phases) : 0;
     d.run = lk_slide_up(d.run, tile);
     d.runs *= d.phases;
@@ -115,10 +115,10 @@ static int64_t lk_slide_meets(const lk_slide *d, int dim, int64_t o, int64_t k)
     return p >= 0 && p < d->size[dim] ? p : -1;
 }
 
-/* Floor of a / b, b > 0. */
+/* Floor of a / b, b > 0; mostly it is 1, and a division takes long. */
 static inline int64_t lk_slide_floor(int64_t a, int64_t b)
 {
-    return a >= 0 ? a / b : -((-a + b - 1) / b);
+    return b == 1 ? a : a >= 0 ? a / b : -((-a + b - 1) / b);
 }
 
 /* The taps along one line, from the first row on. */
@@ -218,16 +218,16 @@ static lk_slide_span lk_slide_ahead(const lk_slide *d, const lk_slide_run *r, in
     return (lk_slide_span){line + (from < 0 ? 0 : from) * d->pitch, (end - from) * d->pitch};
 }
 
-/* The rows of results j, .. of a run. */
-static void lk_slide_tile(const lk_slide *d, const lk_slide_run *r, int64_t j, char *copy,
-                          lk_slide_rows *rows)
+/* The rows of results j, .. of a run, on its lines [line0, line1). */
+static void lk_slide_tile(const lk_slide *d, const lk_slide_run *r, int64_t j, int64_t line0,
+                          int64_t line1, char *copy, lk_slide_rows *rows)
 {
     const char *data = d->t->data;
     const int64_t first = r->start + j * d->step, size = d->size[2];
     const int there = first >= 0 && first + d->copy_rows <= size && d->n_ch >= d->width;
     rows->ahead = (lk_slide_span){0};
     rows->pitch = there ? d->pitch : d->copy_pitch;
-    for (int64_t l = 0; l < r->n_lines; l++) {
+    for (int64_t l = line0; l < line1; l++) {
         const char *from = data + r->line[l] * size * d->pitch;
         const lk_slide_span ahead = lk_slide_ahead(d, r, l, first);
         rows->ahead = ahead.n > 0 ? ahead : rows->ahead;

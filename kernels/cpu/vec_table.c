@@ -8,6 +8,9 @@ extern const lk_vec_table LK_VEC(lk_vec_functions);
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_product)(const lk_call *c);
 void LK_VEC(lk_vec_conv)(const lk_call *c);
+int LK_VEC(lk_vec_few_suits)(const lk_call *c);
+size_t LK_VEC(lk_vec_few_work_bytes)(const lk_call *c);
+void LK_VEC(lk_vec_few)(const lk_call *c);
 int LK_VEC(lk_vec_direct_suits)(const lk_call *c);
 size_t LK_VEC(lk_vec_direct_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_direct)(const lk_call *c);
@@ -23,12 +26,12 @@ const lk_vec_table LK_VEC(lk_vec_functions) = {
     .product_work_bytes = LK_VEC(lk_vec_product_work_bytes),
     .product = LK_VEC(lk_vec_product),
     .conv = LK_VEC(lk_vec_conv),
-    .direct_suits = LK_VEC(lk_vec_direct_suits),
-    .direct_work_bytes = LK_VEC(lk_vec_direct_work_bytes),
-    .direct = LK_VEC(lk_vec_direct),
-    .filter_suits = LK_VEC(lk_vec_filter_suits),
-    .filter_work_bytes = LK_VEC(lk_vec_filter_work_bytes),
-    .filter = LK_VEC(lk_vec_filter),
+    .conv_ways =
+        {
+            {LK_VEC(lk_vec_few_suits), LK_VEC(lk_vec_few_work_bytes), LK_VEC(lk_vec_few)},
+            {LK_VEC(lk_vec_direct_suits), LK_VEC(lk_vec_direct_work_bytes), LK_VEC(lk_vec_direct)},
+            {LK_VEC(lk_vec_filter_suits), LK_VEC(lk_vec_filter_work_bytes), LK_VEC(lk_vec_filter)},
+        },
     .unary_in_place = LK_VEC(lk_vec_unary_in_place),
     .add_parts = LK_VEC(lk_vec_add_parts),
     .sum_squares = LK_VEC(lk_vec_sum_squares),

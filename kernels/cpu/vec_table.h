@@ -6,20 +6,23 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/optim_impl.h"
 
+/* A way to do some of the convolutions that is better than oneDNN's: of few channels into many
+ * (vec_few.c), those that are no matrix product (vec_direct.c), gradients of filters as products
+ * over positions (vec_filter.c). */
+#define LK_VEC_CONV_WAYS 3
+typedef struct lk_vec_conv_way {
+    int (*suits)(const lk_call *c);
+    size_t (*work_bytes)(const lk_call *c);
+    void (*run)(const lk_call *c);
+} lk_vec_conv_way;
+
 typedef struct lk_vec_table {
     /* MATMUL (vec_product.c). */
     size_t (*product_work_bytes)(const lk_call *c);
     void (*product)(const lk_call *c);
     /* CONV, CONV_DX, CONV_DW without oneDNN (vec_conv.c). */
     void (*conv)(const lk_call *c);
-    /* Convolutions that vec_direct.c does better than a matrix product, and doing them. */
-    int (*direct_suits)(const lk_call *c);
-    size_t (*direct_work_bytes)(const lk_call *c);
-    void (*direct)(const lk_call *c);
-    /* CONV_DW as products over positions (vec_filter.c). */
-    int (*filter_suits)(const lk_call *c);
-    size_t (*filter_work_bytes)(const lk_call *c);
-    void (*filter)(const lk_call *c);
+    lk_vec_conv_way conv_ways[LK_VEC_CONV_WAYS];
     /* y = f(y), threaded. */
     void (*unary_in_place)(const lk_tensor *y, lk_unary_kind kind, double a);
     /* sum[i] = the sum of n_parts runs of n numbers, in order. */
