@@ -6,7 +6,12 @@
  * reads them, so that they are in its caches.  With products of bf16, k counts words of two.
  * Chunks are added in order, in the result when it is f32, in the work space else.
  *
- * How the tiles are shared out changes no sum, so it may depend on the number of threads.
+ * Long sums into few results (gradients of weights) are cut into parts of k: a product whose a and
+ * b both have k outermost is a batch of shorter ones, whose results are added in order.
+ *
+ * How the tiles are shared out changes no sum, so it may depend on the number of threads: whole
+ * products where there are enough of them for every thread, which then needs no other and packs b
+ * for itself; else all threads pack, and then take blocks.
  */
 #include "kernels/cpu/vec_tile.h"
 
@@ -28,19 +33,23 @@ void LK_VEC(lk_vec_product)(const lk_call *c);
 #define PACK_PART 32                 /* words that are packed together */
 #define LINE      64                 /* bytes memory gives at a time */
 #define PAST      ((size_t)32 << 20) /* bytes */
+#define PARTS     4
+#define PARTS_MAX (1 << 20) /* numbers of the results of all parts */
 
 typedef struct product {
     const lk_call *c;
-    lk_product p;
+    lk_product p; /* of the parts, if there are several: so many times the batches */
     int ta, tb, dot;
+    int64_t n_parts;
     int64_t per;                    /* elements of k a word */
     int64_t panels, blocks, groups; /* of columns; of rows; of panels */
     int past;                       /* results go to memory past the caches */
     int64_t k0, words;              /* the chunk: first element, words */
     int last;                       /* it is the last one */
-    lk_word *packed;                /* [n_batch, panels, words, COLS] of b */
+    int64_t workers;                /* that take whole products; 0: blocks are shared out */
+    lk_word *packed;                /* [n_batch or workers, panels, words, COLS] of b */
     int64_t shift;                  /* batches from one that is packed to its place */
-    float *sums;                    /* [n_batch, m, n] before the last chunk */
+    float *sums;                    /* [n_batch, m, n] before the last chunk, or of the parts */
 } product;
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -57,21 +66,35 @@ static int past_of(const lk_call *c, const lk_product *p)
            lk_tensor_bytes(y) >= PAST && (uintptr_t)y->data % LINE == 0;
 }
 
+/* How many parts k is cut into. */
+static int64_t parts_of(const product *q)
+{
+    const lk_product *p = &q->p;
+    const int suits = q->ta && !q->tb && p->n_batch < PARTS && p->k % (PARTS * q->per) == 0 &&
+                      p->k >= PARTS * CHUNK * q->per &&
+                      p->n_batch * p->m * p->n <= PARTS_MAX / PARTS;
+    return suits ? PARTS : 1;
+}
+
 static product product_of(const lk_call *c)
 {
     product q = {.c = c, .p = lk_product_of(c)};
-    const lk_product *p = &q.p;
+    const int64_t n_threads = lk_threads();
+    lk_product *p = &q.p;
     q.ta = c->node->attr.matmul.trans_a;
     q.tb = c->node->attr.matmul.trans_b;
     q.dot = LK_VEC_DOT && c->in[0].dtype == LK_BF16;
     q.per = q.dot ? 2 : 1;
+    q.n_parts = parts_of(&q);
+    p->n_batch *= q.n_parts;
+    p->k /= q.n_parts;
+    q.workers = p->n_batch >= 4 * n_threads || p->n_batch % n_threads == 0 ? n_threads : 0;
     q.panels = ceil_div(p->n, COLS);
     q.blocks = ceil_div(p->m, BLOCK);
-    q.groups = p->m && p->n_batch ? ceil_div(2 * lk_threads(), p->n_batch * q.blocks) : 1;
+    q.groups = p->m && p->n_batch ? ceil_div(2 * n_threads, p->n_batch * q.blocks) : 1;
     q.groups = q.groups > q.panels ? q.panels : q.groups;
-    q.past = past_of(c, &q.p);
+    q.past = q.n_parts == 1 && past_of(c, p);
     q.packed = c->work;
-    q.sums = c->out[0].data;
     return q;
 }
 
@@ -85,12 +108,12 @@ static int64_t most_words(const product *q)
 /* Numbers of packed b. */
 static int64_t b_size(const product *q)
 {
-    return q->p.n_batch * q->panels * COLS * most_words(q);
+    return (q->workers ? q->workers : q->p.n_batch) * q->panels * COLS * most_words(q);
 }
 
 static int sums_apart(const product *q)
 {
-    return q->c->out[0].dtype != LK_F32 && q->p.k > CHUNK * q->per;
+    return q->n_parts > 1 || (q->c->out[0].dtype != LK_F32 && q->p.k > CHUNK * q->per);
 }
 
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c)
@@ -129,6 +152,10 @@ LK_INLINE void across(const product *q, const lk_tensor *t, int64_t batch, int64
         int64_t i = 0;
         for (; i + 32 <= n; i += 32)
             lk_tile_zip(even + i, odd + i, to + i);
+        if (i < n && n >= 32) { /* some of them twice */
+            i = n;
+            lk_tile_zip(even + n - 32, odd + n - 32, to + n - 32);
+        }
         for (; i < n; i++) {
             const uint32_t pair = (uint32_t)even[i] | (uint32_t)odd[i] << 16;
             memcpy(to + i, &pair, sizeof pair);
@@ -359,6 +386,7 @@ LK_INLINE void times(const int width, const int dot, const a_rows *a, int64_t n_
         if (cols < LK_MAX_COLS && LK_TALL == 2 * ROWS)
             STRIPS(2 * ROWS);
         STRIPS(ROWS);
+        STRIPS(4);
         STRIPS(2);
         STRIPS(1);
 #undef STRIPS
@@ -408,12 +436,13 @@ static void panel_times(const product *q, const a_rows *a, int64_t n_rows, const
     const lk_tensor *y = &q->c->out[0];
     const int64_t width = width_of(q, col), n = least(width, q->p.n - col);
     const float *bias = q->c->in[2].data;
-    const target t = {.dtype = q->last ? y->dtype : LK_F32,
-                      .to = q->last ? (char *)y->data + at * (int64_t)lk_dtype_bytes(y->dtype)
-                                    : (char *)(q->sums + at),
+    const int last = q->last && q->n_parts == 1;
+    const target t = {.dtype = last ? y->dtype : LK_F32,
+                      .to = last ? (char *)y->data + at * (int64_t)lk_dtype_bytes(y->dtype)
+                                 : (char *)(q->sums + at),
                       .step = q->p.n,
                       .before = q->k0 ? q->sums + at : NULL,
-                      .bias = q->last && bias ? bias + col : NULL,
+                      .bias = last && bias ? bias + col : NULL,
                       .past = q->past};
     times_fn *fn = times_of[width / 32][q->dot];
     _Alignas(64) float few[BLOCK * COLS];
@@ -432,7 +461,7 @@ static void look_ahead(const product *q, int64_t u, a_rows *a)
     const int64_t row = first_column(q, block_start(q, u / q->groups % q->blocks));
     a->ahead = (const char *)t->data + ((batch * q->p.k + q->k0) * q->p.m + row) * bytes;
     a->ahead_step = q->p.m * bytes;
-    a->ahead_lines = BLOCK * bytes / LINE + 1;
+    a->ahead_lines = ceil_div(BLOCK * bytes, LINE) + 1;
 }
 
 static void block_range(void *context, int64_t first, int64_t end)
@@ -458,35 +487,69 @@ static void block_range(void *context, int64_t first, int64_t end)
 #endif
 }
 
-/* Whole products of a batch, packed one after another in the same place, which stays in the caches.
- */
-static void batch_range(void *context, int64_t first, int64_t end)
+/* The chunk of k at k0. */
+static void take_chunk(product *q, int64_t k0)
+{
+    const int64_t left = ceil_div(q->p.k - k0, q->per);
+    q->k0 = k0;
+    q->words = least(left, CHUNK);
+    q->last = left <= CHUNK;
+}
+
+/* Whole products, whose b is packed in the worker's own place, which stays in its caches. */
+static void run_workers(void *context, int64_t first, int64_t end)
 {
     product q = *(const product *)context;
-    const int64_t parts = ceil_div(q.words, PACK_PART), blocks = q.blocks * q.groups;
-    for (int64_t batch = first; batch < end; batch++) {
-        q.shift = batch - first;
-        pack_range(&q, batch * parts, (batch + 1) * parts);
-        block_range(&q, batch * blocks, (batch + 1) * blocks);
+    const int64_t n = q.p.n_batch, blocks = q.blocks * q.groups;
+    for (int64_t worker = first; worker < end; worker++)
+        for (int64_t i = n * worker / q.workers; i < n * (worker + 1) / q.workers; i++) {
+            q.shift = i - worker;
+            q.last = 0;
+            for (int64_t k0 = 0; !q.last; k0 += CHUNK * q.per) {
+                int64_t parts;
+                take_chunk(&q, k0);
+                parts = ceil_div(q.words, PACK_PART);
+                pack_range(&q, i * parts, (i + 1) * parts);
+                block_range(&q, i * blocks, (i + 1) * blocks);
+            }
+        }
+}
+
+/* Rows of the result as sums of the parts. */
+static void add_range(void *context, int64_t first, int64_t end)
+{
+    const product *q = context;
+    const lk_tensor *y = &q->c->out[0];
+    const float *bias = q->c->in[2].data;
+    const int64_t n = q->p.n, part = q->p.m * n;
+    for (int64_t row = first; row < end; row++) {
+        const float *from = q->sums + (row / q->p.m * q->n_parts * q->p.m + row % q->p.m) * n;
+        for (int64_t i = 0; i < n; i += COLS) {
+            const int64_t some = least(COLS, n - i);
+            float sum[COLS];
+            for (int64_t j = 0; j < some; j++)
+                sum[j] = from[i + j];
+            for (int64_t p = 1; p < q->n_parts; p++)
+                for (int64_t j = 0; j < some; j++)
+                    sum[j] += from[p * part + i + j];
+            for (int64_t j = 0; bias && j < some; j++)
+                sum[j] += bias[i + j];
+            lk_store(y->dtype, y->data, row * n + i, some, sum);
+        }
     }
 }
 
 void LK_VEC(lk_vec_product)(const lk_call *c)
 {
     product q = product_of(c);
-    const int64_t n_batch = q.p.n_batch;
-    if (sums_apart(&q))
-        q.sums = (float *)c->work + b_size(&q);
-    do { /* once at least: a sum of nothing is 0 */
-        const int64_t left = ceil_div(q.p.k - q.k0, q.per);
-        q.words = least(left, CHUNK);
-        q.last = left <= CHUNK;
-        if (n_batch >= 4 * lk_threads()) {
-            lk_parallel_for(n_batch, 1, batch_range, &q);
-        } else {
-            lk_parallel_for(n_batch * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
-            lk_parallel_for(n_batch * q.blocks * q.groups, 1, block_range, &q);
-        }
-        q.k0 += CHUNK * q.per;
-    } while (!q.last);
+    q.sums = sums_apart(&q) ? (float *)c->work + b_size(&q) : c->out[0].data;
+    if (q.workers)
+        lk_parallel_for(q.workers, 1, run_workers, &q);
+    for (int64_t k0 = 0; !q.workers && !q.last; k0 += CHUNK * q.per) { /* a sum of nothing is 0 */
+        take_chunk(&q, k0);
+        lk_parallel_for(q.p.n_batch * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
+        lk_parallel_for(q.p.n_batch * q.blocks * q.groups, 1, block_range, &q);
+    }
+    if (q.n_parts > 1)
+        lk_parallel_for(q.p.n_batch / q.n_parts * q.p.m, 1, add_range, &q);
 }
