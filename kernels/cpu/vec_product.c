@@ -1,7 +1,7 @@
 /* vec_product.c - matrix products, y = op(a) op(b) + bias.
  *
- * A tile of ROWS x COLS results stays in registers while k runs over a chunk (vec_tile.h), and goes
- * to memory from there.  Its columns of b are packed first, as panels [k, COLS]; rows of a are read
+ * A tile of 6 x 64 results stays in registers while k runs over a chunk (vec_product.h), and goes
+ * to memory from there.  Its columns of b are packed first, as panels [k, 64]; rows of a are read
  * where they are when they lie along k, and otherwise packed a block at a time by the thread that
  * reads them, so that they are in its caches.  With products of bf16, k counts words of two.
  * Chunks are added in order, in the result when it is f32, in the work space else.
@@ -9,31 +9,28 @@
  * Long sums into few results (gradients of weights) are cut into parts of k: a product whose a and
  * b both have k outermost is a batch of shorter ones, whose results are added in order.
  *
- * How the tiles are shared out changes no sum, so it may depend on the number of threads: whole
- * products where there are enough of them for every thread, which then needs no other and packs b
- * for itself; else all threads pack, and then take blocks.
+ * How the results are shared out changes no sum, so it may depend on the number of threads:
+ *
+ *   squares  each thread takes whole squares, some blocks of rows by a group of panels, over all
+ *            chunks.  It packs a chunk's b for itself when it takes the first block, so it waits
+ *            for no other thread, and what it packs next is on its way from memory meanwhile.
+ *   chunks   where squares give unequal shares, or are so small that b would be packed too often:
+ *            the threads pack a chunk together, and then share its blocks.
  */
-#include "kernels/cpu/vec_tile.h"
+#include "kernels/cpu/vec_product.h"
 
 #include "kernels/cpu/vec_table.h"
 #include "kernels/ops/ops_impl.h"
 #include "kernels/thread.h"
 
-#if LK_LANES == 16
-#include <immintrin.h>
-#endif
-
 size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_product)(const lk_call *c);
 
-#define ROWS      6
-#define BLOCK     (8 * ROWS) /* rows of a that are taken together */
-#define COLS      64
-#define CHUNK     512                /* words */
-#define PACK_PART 32                 /* words that are packed together */
-#define LINE      64                 /* bytes memory gives at a time */
-#define GROUP     4                  /* panels that stay in the second cache */
-#define PAST      ((size_t)32 << 20) /* bytes */
+#define BLOCK     (8 * LK_PRODUCT_ROWS) /* rows of a that are taken together */
+#define CHUNK     512                   /* words */
+#define PACK_PART 32                    /* words that are packed together */
+#define GROUP     4                     /* panels that stay in the second cache */
+#define PAST      ((size_t)32 << 20)    /* bytes */
 #define PARTS     4
 #define PARTS_MAX (1 << 18) /* numbers of the results of all parts */
 #define SQUARE    4         /* blocks of a square at least */
@@ -49,9 +46,9 @@ typedef struct product {
     int past;                       /* results go to memory past the caches */
     int64_t k0, words;              /* the chunk: first element, words */
     int last;                       /* it is the last one */
-    lk_word *packed;                /* [n_batch, panels, words, COLS] of b; a worker's: a group */
-    int64_t first_panel;            /* that is packed, of all batches */
-    float *sums;                    /* [n_batch, m, n] before the last chunk, or of the parts */
+    lk_word *packed;     /* [n_batch, panels, words, LK_PRODUCT_COLS] of b; a worker's: a group */
+    int64_t first_panel; /* that is packed, of all batches */
+    float *sums;         /* [n_batch, m, n] before the last chunk, or of the parts */
 } product;
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -70,7 +67,7 @@ static int past_of(const lk_call *c, const lk_product *p)
 {
     const lk_tensor *y = &c->out[0];
     return LK_LANES == 16 && y->dtype == LK_F32 && p->n % LK_LANES == 0 && p->k <= CHUNK &&
-           lk_tensor_bytes(y) >= PAST && (uintptr_t)y->data % LINE == 0;
+           lk_tensor_bytes(y) >= PAST && (uintptr_t)y->data % LK_PRODUCT_LINE == 0;
 }
 
 /* How many parts k is cut into. */
@@ -114,7 +111,7 @@ static product product_of(const lk_call *c)
     p->k /= q.n_parts;
     q.past = q.n_parts == 1 && past_of(c, p);
     q.packed = c->work;
-    q.panels = ceil_div(p->n, COLS);
+    q.panels = ceil_div(p->n, LK_PRODUCT_COLS);
     q.blocks = ceil_div(p->m, BLOCK);
     q.groups = ceil_div(q.panels, GROUP);
     if (p->n_batch * q.blocks * q.panels == 0)
@@ -136,8 +133,9 @@ static int64_t most_words(const product *q)
 /* Numbers of packed b. */
 static int64_t b_size(const product *q)
 {
-    const int64_t panels = q->workers ? q->workers * GROUP : q->p.n_batch * q->panels;
-    return panels * COLS * most_words(q);
+    const int64_t panels =
+        q->workers ? q->workers * least(GROUP, q->panels) : q->p.n_batch * q->panels;
+    return panels * LK_PRODUCT_COLS * most_words(q);
 }
 
 static int sums_apart(const product *q)
@@ -174,7 +172,7 @@ static inline void words_along(const product *q, const lk_tensor *t, int64_t at,
 LK_INLINE void across(const product *q, const lk_tensor *t, int64_t batch, int64_t ld, int64_t w0,
                       int64_t w1, int64_t col, const int64_t n, int64_t pitch, float *to)
 {
-    static const lk_bf16 none[COLS] = {0};
+    static const lk_bf16 none[LK_PRODUCT_COLS] = {0};
     const int64_t per = q->per, n_k = q->p.k, k0 = q->k0, first = batch * n_k * ld + col;
     const lk_dtype dtype = t->dtype;
     const void *data = t->data;
@@ -205,8 +203,8 @@ LK_INLINE void across(const product *q, const lk_tensor *t, int64_t batch, int64
 static void words_across(const product *q, const lk_tensor *t, int64_t batch, int64_t ld,
                          int64_t w0, int64_t w1, int64_t col, int64_t n, int64_t pitch, float *to)
 {
-    if (n == COLS)
-        across(q, t, batch, ld, w0, w1, col, COLS, pitch, to);
+    if (n == LK_PRODUCT_COLS)
+        across(q, t, batch, ld, w0, w1, col, LK_PRODUCT_COLS, pitch, to);
     else if (n == BLOCK)
         across(q, t, batch, ld, w0, w1, col, BLOCK, pitch, to);
     else
@@ -239,17 +237,18 @@ static void pack_turned(const product *q, int64_t batch, int64_t col, int64_t wi
 static int64_t width_of(const product *q, int64_t col)
 {
     const int64_t left = q->p.n - col;
-    return left <= 16 ? 16 : left <= 32 ? 32 : COLS;
+    return left <= 16 ? 16 : left <= 32 ? 32 : LK_PRODUCT_COLS;
 }
 
 static lk_word *panel_at(const product *q, int64_t batch, int64_t panel)
 {
-    return q->packed + (batch * q->panels + panel - q->first_panel) * COLS * q->words;
+    return q->packed + (batch * q->panels + panel - q->first_panel) * LK_PRODUCT_COLS * q->words;
 }
 
 static void pack_panel(const product *q, int64_t batch, int64_t panel, int64_t w0, int64_t w1)
 {
-    const int64_t col = panel * COLS, width = width_of(q, col), n = least(width, q->p.n - col);
+    const int64_t col = panel * LK_PRODUCT_COLS, width = width_of(q, col),
+                  n = least(width, q->p.n - col);
     float *to = (float *)panel_at(q, batch, panel);
     if (n < width && !q->tb)
         memset(to + w0 * width, 0, (size_t)((w1 - w0) * width) * sizeof *to);
@@ -259,10 +258,10 @@ static void pack_panel(const product *q, int64_t batch, int64_t panel, int64_t w
         words_across(q, &q->c->in[1], batch, q->p.n, w0, w1, col, n, width, to);
 }
 
-/* Rows of a that are taken together: strips of ROWS, shared out evenly. */
+/* Rows of a that are taken together: strips of LK_PRODUCT_ROWS, shared out evenly. */
 static int64_t block_start(const product *q, int64_t block)
 {
-    return least(ceil_div(q->p.m, ROWS) * block / q->blocks * ROWS, q->p.m);
+    return least(ceil_div(q->p.m, LK_PRODUCT_ROWS) * block / q->blocks * LK_PRODUCT_ROWS, q->p.m);
 }
 
 /* Some words of all panels, so that memory is read nearly in order. */
@@ -277,19 +276,6 @@ static void pack_range(void *context, int64_t first, int64_t end)
     }
 }
 
-/* Rows of a as the tiles read them: the first, and words from one to the next and along one. */
-typedef struct a_rows {
-    const lk_word *at;
-    int64_t step, along;
-} a_rows;
-
-/* What the tiles ask for meanwhile, because it is packed next: n lines of each row of a and of b,
- * whose distance is in bytes. */
-typedef struct ahead {
-    const char *at[2];
-    int64_t step[2], n[2];
-} ahead;
-
 typedef struct buffer {
     _Alignas(64) float word[BLOCK * CHUNK];
 } buffer;
@@ -300,17 +286,17 @@ static int64_t first_column(const product *q, int64_t row)
     return q->p.m < BLOCK ? 0 : least(row, q->p.m - BLOCK);
 }
 
-static a_rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
+static lk_product_rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
 {
     const lk_tensor *a = &q->c->in[0];
     const int64_t at = (batch * q->p.m + row) * q->p.k + q->k0;
     if (q->ta) {
         const int64_t first = first_column(q, row);
         words_across(q, a, batch, q->p.m, 0, q->words, first, least(BLOCK, q->p.m), BLOCK, b->word);
-        return (a_rows){b->word + row - first, 1, BLOCK};
+        return (lk_product_rows){b->word + row - first, 1, BLOCK};
     }
     if (a->dtype == LK_F32 || (q->dot && q->p.k % 2 == 0))
-        return (a_rows){(const lk_word *)a->data + at / q->per, q->p.k / q->per, 1};
+        return (lk_product_rows){(const lk_word *)a->data + at / q->per, q->p.k / q->per, 1};
     for (int64_t i = 0; i < n; i++)
         for (int64_t w = 0; w < q->words; w += LK_LANES) {
             lk_lanes t;
@@ -318,172 +304,33 @@ static a_rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, b
                         least(q->p.k - q->k0 - w * q->per, LK_LANES * q->per), &t);
             lk_lanes_store(b->word + i * CHUNK + w, &t);
         }
-    return (a_rows){b->word, CHUNK, 1};
+    return (lk_product_rows){b->word, CHUNK, 1};
 }
 
-/* ---- tiles ---- */
-
-/* Where results go and what is added to them: sums of the chunks before, which lie as they do, and
- * the bias; NULL for nothing. */
-typedef struct target {
-    lk_dtype dtype;
-    void *to;
-    int64_t step; /* numbers from row to row */
-    const float *before, *bias;
-    int past; /* to memory past the caches */
-} target;
-
-LK_INLINE void finish_tile(const int rows, const int cols, lk_vf s[LK_TALL][LK_MAX_COLS],
-                           const target *t, int64_t at, int64_t col)
-{
-    if (t->before)
-        LK_UNROLL(12)
-    for (int r = 0; r < rows; r++)
-        LK_UNROLL(4)
-    for (int c = 0; c < cols; c++)
-        s[r][c] += *(const lk_lanes_in *)(t->before + at + r * t->step + c * LK_LANES);
-    if (t->bias)
-        LK_UNROLL(12)
-    for (int r = 0; r < rows; r++)
-        LK_UNROLL(4)
-    for (int c = 0; c < cols; c++)
-        s[r][c] += *(const lk_lanes_in *)(t->bias + col + c * LK_LANES);
-#if LK_LANES == 16
-    if (t->past) {
-        LK_UNROLL(12)
-        for (int r = 0; r < rows; r++)
-            LK_UNROLL(4)
-        for (int c = 0; c < cols; c++)
-            _mm512_stream_ps((float *)t->to + at + r * t->step + c * LK_LANES, (__m512)s[r][c]);
-        return;
-    }
-#endif
-    LK_UNROLL(12)
-    for (int r = 0; r < rows; r++)
-        LK_UNROLL(4)
-    for (int c = 0; c < cols; c++)
-        if (t->dtype == LK_F32)
-            *(lk_lanes_in *)((float *)t->to + at + r * t->step + c * LK_LANES) = s[r][c];
-        else
-            lk_store(LK_BF16, t->to, at + r * t->step + c * LK_LANES, LK_LANES,
-                     (const float *)&s[r][c]);
-}
-
-/* Asks for the lines that finish_tile writes; the sums take longer than memory. */
-LK_INLINE void ask(const int rows, const int cols, const target *t, int64_t at)
-{
-    const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c++)
-            __builtin_prefetch((char *)t->to + (at + r * t->step + c * LK_LANES) * bytes, 1, 3);
-}
-
-/* What strip i asks for: one line of every word's row, or of one of its two rows. */
-LK_INLINE lk_tile_ahead ahead_of(const int per, const ahead *h, int64_t i)
-{
-    for (int k = 0; k < 2; k++) {
-        if (i < per * h->n[k])
-            return (lk_tile_ahead){h->at[k] + i % per * h->step[k] + i / per * LINE,
-                                   per * h->step[k]};
-        i -= per * h->n[k];
-    }
-    return (lk_tile_ahead){NULL, 0};
-}
-
-LK_INLINE void tile(const int width, const int dot, const int rows, const int cols, const a_rows *a,
-                    const ahead *h, int64_t row, const lk_word *b, int64_t n_k, const target *t,
-                    int64_t col)
-{
-    lk_vf s[LK_TALL][LK_MAX_COLS];
-    if (!t->past)
-        ask(rows, cols, t, row * t->step + col);
-    LK_UNROLL(12)
-    for (int r = 0; r < rows; r++)
-        LK_UNROLL(4)
-    for (int c = 0; c < cols; c++)
-        s[r][c] = (lk_vf){0};
-    lk_tile_sums(width, dot, rows, cols, a->at + row * a->step, a->step, a->along, b + col, n_k,
-                 ahead_of(dot ? 2 : 1, h, row / rows), s);
-    finish_tile(rows, cols, s, t, row * t->step + col, col);
-}
-
-/* Rows of a times a panel of b. */
-LK_INLINE void times(const int width, const int dot, const a_rows *a, const ahead *h,
-                     int64_t n_rows, const lk_word *b, int64_t n_k, const target *t)
-{
-    const int cols = width / LK_LANES < LK_MAX_COLS ? width / LK_LANES : LK_MAX_COLS;
-    for (int col = 0; col < width; col += cols * LK_LANES) {
-        int64_t r = 0;
-#define STRIPS(n)                                                                                  \
-    for (; r + n <= n_rows; r += n)                                                                \
-    tile(width, dot, n, cols, a, h, r, b, n_k, t, col)
-        if (cols < LK_MAX_COLS && LK_TALL == 2 * ROWS)
-            STRIPS(2 * ROWS);
-        STRIPS(ROWS);
-        STRIPS(4);
-        STRIPS(2);
-        STRIPS(1);
-#undef STRIPS
-    }
-}
-
-typedef void times_fn(const a_rows *a, const ahead *h, int64_t n_rows, const lk_word *b,
-                      int64_t n_k, const target *t);
-#define TIMES(width, dot)                                                                          \
-    static void times_##width##_##dot(const a_rows *a, const ahead *h, int64_t n_rows,             \
-                                      const lk_word *b, int64_t n_k, const target *t)              \
-    {                                                                                              \
-        times(width, dot, a, h, n_rows, b, n_k, t);                                                \
-    }
-TIMES(16, 0)
-TIMES(32, 0)
-TIMES(64, 0)
-#if LK_VEC_DOT
-TIMES(16, 1)
-TIMES(32, 1)
-TIMES(64, 1)
-#else
-#define times_16_1 NULL
-#define times_32_1 NULL
-#define times_64_1 NULL
-#endif
-static times_fn *const times_of[3][2] = {
-    {times_16_0, times_16_1}, {times_32_0, times_32_1}, {times_64_0, times_64_1}}; /* width / 32 */
-
-/* The first n of each row of `width` sums, which are fewer than a vector's lanes or several. */
-static void finish_few(const target *t, int64_t n_rows, int64_t n, int64_t width, float *y)
-{
-    for (int64_t r = 0; r < n_rows; r++) {
-        float *row = y + r * width;
-        for (int64_t i = 0; t->before && i < n; i++)
-            row[i] += t->before[r * t->step + i];
-        for (int64_t i = 0; t->bias && i < n; i++)
-            row[i] += t->bias[i];
-        lk_store(t->dtype, t->to, r * t->step, n, row);
-    }
-}
+/* ---- steps ---- */
 
 /* Results of a block of rows from the one at `at` on, n columns of a panel. */
-static void panel_times(const product *q, const a_rows *a, const ahead *h, int64_t n_rows,
-                        const lk_word *panel, int64_t at, int64_t col)
+static void panel_times(const product *q, const lk_product_rows *a, const lk_product_ahead *h,
+                        int64_t n_rows, const lk_word *panel, int64_t at, int64_t col)
 {
     const lk_tensor *y = &q->c->out[0];
     const int64_t width = width_of(q, col), n = least(width, q->p.n - col);
     const float *bias = q->c->in[2].data;
     const int last = q->last && q->n_parts == 1;
-    const target t = {.dtype = last ? y->dtype : LK_F32,
-                      .to = last ? (char *)y->data + at * (int64_t)lk_dtype_bytes(y->dtype)
-                                 : (char *)(q->sums + at),
-                      .step = q->p.n,
-                      .before = q->k0 ? q->sums + at : NULL,
-                      .bias = last && bias ? bias + col : NULL,
-                      .past = q->past};
-    times_fn *fn = times_of[width / 32][q->dot];
-    _Alignas(64) float few[BLOCK * COLS];
-    const target aside = {.dtype = LK_F32, .to = few, .step = width};
+    const lk_product_target t = {.dtype = last ? y->dtype : LK_F32,
+                                 .to =
+                                     last ? (char *)y->data + at * (int64_t)lk_dtype_bytes(y->dtype)
+                                          : (char *)(q->sums + at),
+                                 .step = q->p.n,
+                                 .before = q->k0 ? q->sums + at : NULL,
+                                 .bias = last && bias ? bias + col : NULL,
+                                 .past = q->past};
+    lk_product_fn *fn = lk_product_times_of[width / 32][q->dot];
+    _Alignas(64) float few[BLOCK * LK_PRODUCT_COLS];
+    const lk_product_target aside = {.dtype = LK_F32, .to = few, .step = width};
     fn(a, h, n_rows, panel, q->words, n == width ? &t : &aside);
     if (n < width)
-        finish_few(&t, n_rows, n, width, few);
+        lk_product_finish_few(&t, n_rows, n, width, few);
 }
 
 /* A block of rows times a group of panels, as a step of the work on a square, or of the threads'
@@ -494,25 +341,25 @@ typedef struct step {
 } step;
 
 /* Columns of a that are packed for a step. */
-static void ask_a(const product *q, const step *s, ahead *h)
+static void ask_a(const product *q, const step *s, lk_product_ahead *h)
 {
     const lk_tensor *t = &q->c->in[0];
     const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
     const int64_t row = first_column(q, block_start(q, s->block));
     h->at[0] = (const char *)t->data + ((s->batch * q->p.k + s->k0) * q->p.m + row) * bytes;
     h->step[0] = q->p.m * bytes;
-    h->n[0] = ceil_div(BLOCK * bytes, LINE) + 1;
+    h->n[0] = ceil_div(BLOCK * bytes, LK_PRODUCT_LINE) + 1;
 }
 
 /* A panel of b that is. */
-static void ask_b(const product *q, const step *s, int64_t panel, ahead *h)
+static void ask_b(const product *q, const step *s, int64_t panel, lk_product_ahead *h)
 {
     const lk_tensor *t = &q->c->in[1];
     const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
-    h->at[1] =
-        (const char *)t->data + ((s->batch * q->p.k + s->k0) * q->p.n + panel * COLS) * bytes;
+    h->at[1] = (const char *)t->data +
+               ((s->batch * q->p.k + s->k0) * q->p.n + panel * LK_PRODUCT_COLS) * bytes;
     h->step[1] = q->p.n * bytes;
-    h->n[1] = ceil_div(COLS * bytes, LINE);
+    h->n[1] = ceil_div(LK_PRODUCT_COLS * bytes, LK_PRODUCT_LINE);
 }
 
 /* `next` is NULL after the last step. */
@@ -520,9 +367,9 @@ static void take_step(const product *q, const step *s, const step *next, buffer 
 {
     const int64_t row = block_start(q, s->block), n_rows = block_start(q, s->block + 1) - row;
     const int packs = q->workers && s->block == s->first;
-    const a_rows a = rows_of(q, s->batch, row, n_rows, b);
+    const lk_product_rows a = rows_of(q, s->batch, row, n_rows, b);
     for (int64_t p = s->p0; p < s->p1; p++) {
-        ahead h = {0};
+        lk_product_ahead h = {0};
         const int last = p + 1 == s->p1;
         if (packs)
             pack_panel(q, s->batch, p, 0, q->words);
@@ -533,7 +380,7 @@ static void take_step(const product *q, const step *s, const step *next, buffer 
         if (last && next && q->workers && next->block == next->first && !q->tb)
             ask_b(q, next, next->p0, &h);
         panel_times(q, &a, &h, n_rows, panel_at(q, s->batch, p),
-                    (s->batch * q->p.m + row) * q->p.n + p * COLS, p * COLS);
+                    (s->batch * q->p.m + row) * q->p.n + p * LK_PRODUCT_COLS, p * LK_PRODUCT_COLS);
     }
 }
 
@@ -609,7 +456,7 @@ static void run_workers(void *context, int64_t first, int64_t end)
     for (int64_t worker = first; worker < end; worker++) {
         const int64_t until = n * (worker + 1) / q.workers;
         step s = begin(&q, n * worker / q.workers);
-        q.packed = packed + worker * GROUP * COLS * most_words(&q);
+        q.packed = packed + worker * least(GROUP, q.panels) * LK_PRODUCT_COLS * most_words(&q);
         while (s.task < until) {
             const step next = after(&q, &s);
             take_chunk(&q, s.k0);
@@ -630,9 +477,9 @@ static void add_range(void *context, int64_t first, int64_t end)
     const int64_t n = q->p.n, part = q->p.m * n;
     for (int64_t row = first; row < end; row++) {
         const float *from = q->sums + (row / q->p.m * q->n_parts * q->p.m + row % q->p.m) * n;
-        for (int64_t i = 0; i < n; i += COLS) {
-            const int64_t some = least(COLS, n - i);
-            float sum[COLS];
+        for (int64_t i = 0; i < n; i += LK_PRODUCT_COLS) {
+            const int64_t some = least(LK_PRODUCT_COLS, n - i);
+            float sum[LK_PRODUCT_COLS];
             for (int64_t j = 0; j < some; j++)
                 sum[j] = from[i + j];
             for (int64_t p = 1; p < q->n_parts; p++)
