@@ -67,7 +67,7 @@ static int past_of(const lk_call *c, const lk_product *p)
 {
     const lk_tensor *y = &c->out[0];
     return LK_LANES == 16 && y->dtype == LK_F32 && p->n % LK_LANES == 0 && p->k <= CHUNK &&
-           lk_tensor_bytes(y) >= PAST && (uintptr_t)y->data % LK_PRODUCT_LINE == 0;
+           lk_tensor_bytes(y) >= PAST && (uintptr_t)y->data % LK_TILE_LINE == 0;
 }
 
 /* How many parts k is cut into. */
@@ -310,7 +310,7 @@ static lk_product_rows rows_of(const product *q, int64_t batch, int64_t row, int
 /* ---- steps ---- */
 
 /* Results of a block of rows from the one at `at` on, n columns of a panel. */
-static void panel_times(const product *q, const lk_product_rows *a, const lk_product_ahead *h,
+static void panel_times(const product *q, const lk_product_rows *a, const lk_tile_lines *h,
                         int64_t n_rows, const lk_word *panel, int64_t at, int64_t col)
 {
     const lk_tensor *y = &q->c->out[0];
@@ -341,25 +341,25 @@ typedef struct step {
 } step;
 
 /* Columns of a that are packed for a step. */
-static void ask_a(const product *q, const step *s, lk_product_ahead *h)
+static void ask_a(const product *q, const step *s, lk_tile_lines *h)
 {
     const lk_tensor *t = &q->c->in[0];
     const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
     const int64_t row = first_column(q, block_start(q, s->block));
     h->at[0] = (const char *)t->data + ((s->batch * q->p.k + s->k0) * q->p.m + row) * bytes;
     h->step[0] = q->p.m * bytes;
-    h->n[0] = ceil_div(BLOCK * bytes, LK_PRODUCT_LINE) + 1;
+    h->n[0] = ceil_div(BLOCK * bytes, LK_TILE_LINE) + 1;
 }
 
 /* A panel of b that is. */
-static void ask_b(const product *q, const step *s, int64_t panel, lk_product_ahead *h)
+static void ask_b(const product *q, const step *s, int64_t panel, lk_tile_lines *h)
 {
     const lk_tensor *t = &q->c->in[1];
     const int64_t bytes = (int64_t)lk_dtype_bytes(t->dtype);
     h->at[1] = (const char *)t->data +
                ((s->batch * q->p.k + s->k0) * q->p.n + panel * LK_PRODUCT_COLS) * bytes;
     h->step[1] = q->p.n * bytes;
-    h->n[1] = ceil_div(LK_PRODUCT_COLS * bytes, LK_PRODUCT_LINE);
+    h->n[1] = ceil_div(LK_PRODUCT_COLS * bytes, LK_TILE_LINE);
 }
 
 /* `next` is NULL after the last step. */
@@ -369,7 +369,7 @@ static void take_step(const product *q, const step *s, const step *next, buffer 
     const int packs = q->workers && s->block == s->first;
     const lk_product_rows a = rows_of(q, s->batch, row, n_rows, b);
     for (int64_t p = s->p0; p < s->p1; p++) {
-        lk_product_ahead h = {0};
+        lk_tile_lines h = {0};
         const int last = p + 1 == s->p1;
         if (packs)
             pack_panel(q, s->batch, p, 0, q->words);

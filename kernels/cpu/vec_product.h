@@ -2,7 +2,8 @@
  *
  *   y[r, i] = sum over words k of a[r, k] b[k, i]  + what is there before + bias[i]
  *
- * i < width, the lanes, 16, 32 or 64 of them; rows go in strips of LK_PRODUCT_ROWS.
+ * i < width, the lanes, 16, 32 or 64 of them; rows go in strips of LK_PRODUCT_ROWS, each of which
+ * asks for one of the lines that are packed next.
  */
 #ifndef LK_CPU_VEC_PRODUCT_H
 #define LK_CPU_VEC_PRODUCT_H
@@ -15,20 +16,12 @@
 
 #define LK_PRODUCT_ROWS 6
 #define LK_PRODUCT_COLS 64
-#define LK_PRODUCT_LINE 64 /* bytes memory gives at a time */
 
 /* Rows of a as the tiles read them: the first, and words from one to the next and along one. */
 typedef struct lk_product_rows {
     const lk_word *at;
     int64_t step, along;
 } lk_product_rows;
-
-/* What the tiles ask for meanwhile, because it is packed next: n lines of each row of a and of b,
- * whose distance is in bytes. */
-typedef struct lk_product_ahead {
-    const char *at[2];
-    int64_t step[2], n[2];
-} lk_product_ahead;
 
 /* Where results go and what is added to them: sums of the chunks before, which lie as they do, and
  * the bias; NULL for nothing. */
@@ -86,20 +79,8 @@ LK_INLINE void lk_product_ask(const int rows, const int cols, const lk_product_t
             __builtin_prefetch((char *)t->to + (at + r * t->step + c * LK_LANES) * bytes, 1, 3);
 }
 
-/* What strip i asks for: one line of every word's row, or of one of its two rows. */
-LK_INLINE lk_tile_ahead lk_product_ahead_of(const int per, const lk_product_ahead *h, int64_t i)
-{
-    for (int k = 0; k < 2; k++) {
-        if (i < per * h->n[k])
-            return (lk_tile_ahead){h->at[k] + i % per * h->step[k] + i / per * LK_PRODUCT_LINE,
-                                   per * h->step[k]};
-        i -= per * h->n[k];
-    }
-    return (lk_tile_ahead){NULL, 0};
-}
-
 LK_INLINE void lk_product_tile(const int width, const int dot, const int rows, const int cols,
-                               const lk_product_rows *a, const lk_product_ahead *h, int64_t row,
+                               const lk_product_rows *a, const lk_tile_lines *h, int64_t row,
                                const lk_word *b, int64_t n_k, const lk_product_target *t,
                                int64_t col)
 {
@@ -112,13 +93,13 @@ LK_INLINE void lk_product_tile(const int width, const int dot, const int rows, c
     for (int c = 0; c < cols; c++)
         s[r][c] = (lk_vf){0};
     lk_tile_sums(width, dot, rows, cols, a->at + row * a->step, a->step, a->along, b + col, n_k,
-                 lk_product_ahead_of(dot ? 2 : 1, h, row / rows), s);
+                 lk_tile_line(dot ? 2 : 1, h, row / rows), s);
     lk_product_finish(rows, cols, s, t, row * t->step + col, col);
 }
 
 /* Rows of a times a panel of b. */
 LK_INLINE void lk_product_times(const int width, const int dot, const lk_product_rows *a,
-                                const lk_product_ahead *h, int64_t n_rows, const lk_word *b,
+                                const lk_tile_lines *h, int64_t n_rows, const lk_word *b,
                                 int64_t n_k, const lk_product_target *t)
 {
     const int cols = width / LK_LANES < LK_MAX_COLS ? width / LK_LANES : LK_MAX_COLS;
@@ -137,10 +118,10 @@ LK_INLINE void lk_product_times(const int width, const int dot, const lk_product
     }
 }
 
-typedef void lk_product_fn(const lk_product_rows *a, const lk_product_ahead *h, int64_t n_rows,
+typedef void lk_product_fn(const lk_product_rows *a, const lk_tile_lines *h, int64_t n_rows,
                            const lk_word *b, int64_t n_k, const lk_product_target *t);
 #define LK_PRODUCT_TIMES(width, dot)                                                               \
-    static void lk_product_##width##_##dot(const lk_product_rows *a, const lk_product_ahead *h,    \
+    static void lk_product_##width##_##dot(const lk_product_rows *a, const lk_tile_lines *h,       \
                                            int64_t n_rows, const lk_word *b, int64_t n_k,          \
                                            const lk_product_target *t)                             \
     {                                                                                              \
