@@ -291,6 +291,10 @@ PRODUCT(deep, LK_SHAPE(40, 2000), LK_SHAPE(2000, 24), 0, 0)
 PRODUCT(deep_turned, LK_SHAPE(1301, 13), LK_SHAPE(101, 1301), 1, 1)
 PRODUCT(many, LK_SHAPE(40, 30, 34), LK_SHAPE(40, 70, 34), 0, 1)
 PRODUCT(many_turned, LK_SHAPE(40, 35, 101), LK_SHAPE(40, 35, 64), 1, 0)
+PRODUCT(parts, LK_SHAPE(4096, 10), LK_SHAPE(4096, 20), 1, 0)
+PRODUCT(parts_batched, LK_SHAPE(2, 4104, 3), LK_SHAPE(2, 4104, 5), 1, 0)
+PRODUCT(squares, LK_SHAPE(1100, 390), LK_SHAPE(1100, 20), 1, 0)
+PRODUCT(groups, LK_SHAPE(9, 1101), LK_SHAPE(1101, 270), 0, 0)
 PRODUCT(wide, LK_SHAPE(105, 40), LK_SHAPE(40, 200), 0, 0)
 PRODUCT(empty, LK_SHAPE(0, 4), LK_SHAPE(4, 3), 0, 0)
 PRODUCT(vector, LK_SHAPE(1, 1), LK_SHAPE(1, 1), 0, 0)
@@ -707,6 +711,10 @@ const op_case op_cases[] = {
     {LK_OP_MATMUL, "deep_turned", matmul_deep_turned},
     {LK_OP_MATMUL, "many", matmul_many},
     {LK_OP_MATMUL, "many_turned", matmul_many_turned},
+    {LK_OP_MATMUL, "parts", matmul_parts},
+    {LK_OP_MATMUL, "parts_batched", matmul_parts_batched},
+    {LK_OP_MATMUL, "squares", matmul_squares},
+    {LK_OP_MATMUL, "groups", matmul_groups},
     {LK_OP_MATMUL, "wide", matmul_wide},
     {LK_OP_MATMUL, "empty", matmul_empty},
     {LK_OP_MATMUL, "vector", matmul_vector},

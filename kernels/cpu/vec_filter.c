@@ -39,7 +39,7 @@ void LK_VEC(lk_vec_filter)(const lk_call *c);
 #define FEW_PARTS   32 /* where planes of x are cheap to pack: shares of the work are even then */
 #define MOST_ROWS   4  /* of a tile with few */
 #define PARTS       16
-#define PARTS_BYTES (4 << 20)
+#define PARTS_BYTES (2 << 20)
 #define MOST_WORDS  (1 << 22)
 
 typedef struct filter {
@@ -61,6 +61,7 @@ typedef struct filter {
     int64_t o0, n_out;
     uint16_t order[32]; /* see lk_filter_pack_pairs */
     int64_t b, plane, line0, n_lines, pos0, n_words;
+    lk_tile_lines next; /* what the chunk after it reads, to be asked for meanwhile */
 } filter;
 
 /* Lanes of a panel with so many channels left. */
@@ -319,10 +320,27 @@ static void add_turned(const filter *f, int64_t tap, int64_t i0, int64_t n_rows,
     }
 }
 
+/* What a chunk of a map of one dimension reads of x and dy for each word. */
+static lk_tile_lines lines_of(const filter *f)
+{
+    const lk_conv_sizes *s = &f->s;
+    const int64_t bytes = (int64_t)lk_dtype_bytes(f->c->in[0].dtype);
+    const int64_t start = f->pos0 * s->stride[2] - s->lo[2];
+    const int64_t x = f->b * s->in[2] + (start > 0 ? start : 0);
+    const int64_t dy = f->b * s->out[2] + f->pos0;
+    const int64_t x_step = f->per * s->stride[2] * s->in_ch * bytes;
+    const int64_t dy_step = f->per * s->out_ch * bytes;
+    return (lk_tile_lines){.at = {(const char *)f->c->in[0].data + x * s->in_ch * bytes,
+                                  (const char *)f->c->in[1].data + dy * s->out_ch * bytes},
+                           .step = {x_step, dy_step},
+                           .n = {ceil_div(x_step, LK_TILE_LINE), ceil_div(dy_step, LK_TILE_LINE)}};
+}
+
 /* What this chunk adds to taps of one plane. */
 static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
 {
     lk_filter_words k = words_of(f);
+    int64_t n_tiles = 0;
     _Alignas(64) float y[BLOCK * LK_FILTER_COLS];
     for (int64_t tap = first; tap < end; tap++)
         for (int64_t o = f->o0; o < f->o0 + f->n_out; o += BLOCK)
@@ -332,6 +350,7 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
                 k.a[0] = dy_words(f, o);
                 k.b[0] = x_words(f, tap, ch);
                 k.b_word = width;
+                k.ahead = lk_tile_line(1, &f->next, n_tiles++);
                 lk_filter_many_of[width / 32][f->dot](&k, n, y);
                 add_rows(f, tap, o, n, ch, width, y, sum);
             }
@@ -407,6 +426,11 @@ static void sum_part(filter *f, int64_t part, int64_t block, int64_t n_blocks)
         memset(sum + f->o0 * f->n_taps * f->s.in_ch, 0,
                (size_t)(f->n_out * f->n_taps * f->s.in_ch) * sizeof *sum);
     for (int64_t i = first; i < end; i++) {
+        f->next = (lk_tile_lines){0};
+        if (i + 1 < end && f->s.in[0] * f->s.in[1] == 1) {
+            take_chunk(f, i + 1);
+            f->next = lines_of(f);
+        }
         take_chunk(f, i);
         if (!f->in_place)
             pack_dy(f);

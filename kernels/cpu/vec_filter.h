@@ -19,6 +19,7 @@
 /* Rows of words: [n_lines, n_words] from a and b on, with what lies between lines and words. */
 typedef struct lk_filter_words {
     const lk_word *a[LK_FILTER_TAPS], *b[LK_FILTER_TAPS]; /* for each tap */
+    lk_tile_ahead ahead; /* of the words of a line, with many channels on both sides */
     int64_t n_lines, n_words, a_word, a_line, b_word, b_line;
     int64_t b_odd; /* not 0: b's words are not made yet; numbers 2 w are so far from 2 w + 1 */
 } lk_filter_words;
@@ -47,6 +48,7 @@ LK_INLINE void lk_filter_tile(const int taps, const int rows, const int cols, co
                               int64_t row, int64_t col, float *y, int64_t y_row)
 {
     lk_vf sum[LK_TALL][LK_MAX_COLS];
+    const int ask = taps == 1 && cols == LK_MAX_COLS && row == 0;
     LK_UNROLL(12)
     for (int r = 0; r < taps * rows; r++)
         LK_UNROLL(4)
@@ -56,6 +58,8 @@ LK_INLINE void lk_filter_tile(const int taps, const int rows, const int cols, co
         const int64_t a = line * k->a_line + row, b = line * k->b_line + col;
         for (int64_t w = 0; w < k->n_words; w++) {
             lk_vf x[LK_MAX_COLS], number[LK_TALL];
+            if (ask && k->ahead.at)
+                __builtin_prefetch(k->ahead.at + w * k->ahead.step, 0, 2);
             LK_UNROLL(12)
             for (int t = 0; t < taps; t++) {
                 if (t == 0 && zip)

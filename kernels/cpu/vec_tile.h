@@ -1,4 +1,5 @@
-/* vec_tile.h - products of small tiles that stay in registers, for vec_attention*.c.
+/* vec_tile.h - products of small tiles that stay in registers, for vec_attention*.c,
+ * vec_product.c and vec_filter.c.
  *
  *   y[r, i] (+)= sum_k a[r, k] b[k, i]        i < width, the lanes; 16, 32 or 64 of them
  *
@@ -52,6 +53,27 @@ typedef struct lk_tile_ahead {
     const char *at; /* NULL for nothing */
     int64_t step;
 } lk_tile_ahead;
+
+#define LK_TILE_LINE 64 /* bytes memory gives at a time */
+
+/* What is packed next: n lines of each row of two matrices, the distance of rows in bytes. */
+typedef struct lk_tile_lines {
+    const char *at[2];
+    int64_t step[2], n[2];
+} lk_tile_lines;
+
+/* What tile i asks for where a word has `per` rows: one line of each word's row, or of one of its
+ * rows; nothing when all lines have been. */
+LK_INLINE lk_tile_ahead lk_tile_line(const int per, const lk_tile_lines *l, int64_t i)
+{
+    for (int m = 0; m < 2; m++) {
+        if (i < per * l->n[m])
+            return (lk_tile_ahead){l->at[m] + i % per * l->step[m] + i / per * LK_TILE_LINE,
+                                   per * l->step[m]};
+        i -= per * l->n[m];
+    }
+    return (lk_tile_ahead){NULL, 0};
+}
 
 /* s[r, c] += sum_k a[r, k] b[k, c], all in registers. */
 LK_INLINE void lk_tile_sums(const int width, const int dot, const int rows, const int cols,
