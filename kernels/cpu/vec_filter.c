@@ -330,10 +330,11 @@ static lk_tile_lines lines_of(const filter *f)
     const int64_t dy = f->b * s->out[2] + f->pos0;
     const int64_t x_step = f->per * s->stride[2] * s->in_ch * bytes;
     const int64_t dy_step = f->per * s->out_ch * bytes;
-    return (lk_tile_lines){.at = {(const char *)f->c->in[0].data + x * s->in_ch * bytes,
-                                  (const char *)f->c->in[1].data + dy * s->out_ch * bytes},
-                           .step = {x_step, dy_step},
-                           .n = {ceil_div(x_step, LK_TILE_LINE), ceil_div(dy_step, LK_TILE_LINE)}};
+    return (lk_tile_lines){
+        .at = {(const char *)f->c->in[0].data + x * s->in_ch * bytes,
+               (const char *)f->c->in[1].data + dy * s->out_ch * bytes},
+        .step = {x_step, dy_step},
+        .n = {lk_filter_ceil(x_step, LK_TILE_LINE), lk_filter_ceil(dy_step, LK_TILE_LINE)}};
 }
 
 /* What this chunk adds to taps of one plane. */

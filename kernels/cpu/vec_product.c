@@ -156,15 +156,18 @@ size_t LK_VEC(lk_vec_product_work_bytes)(const lk_call *c)
 static inline void words_along(const product *q, const lk_tensor *t, int64_t at, int64_t n,
                                lk_lanes *to)
 {
-    const char *from = (const char *)t->data + at * (int64_t)lk_dtype_bytes(t->dtype);
-    float buffer[LK_LANES] = {0};
-    if (t->dtype != LK_F32 && !q->dot)
-        lk_load(t->dtype, t->data, at, n, buffer);
-    else if (n == LK_LANES * q->per)
-        memcpy(buffer, from, sizeof buffer);
-    else
-        memcpy(buffer, from, (size_t)n * lk_dtype_bytes(t->dtype));
-    lk_lanes_load(to, buffer);
+    const int as_they_are = t->dtype == LK_F32 || q->dot;
+    const char *from = (const char *)t->data + at * (t->dtype == LK_F32 ? 4 : 2);
+    if (as_they_are && n == LK_LANES * q->per) {
+        memcpy(to, from, sizeof *to);
+    } else {
+        float buffer[LK_LANES] = {0};
+        if (as_they_are)
+            memcpy(buffer, from, (size_t)n * lk_dtype_bytes(t->dtype));
+        else
+            lk_load(t->dtype, t->data, at, n, buffer);
+        lk_lanes_load(to, buffer);
+    }
 }
 
 /* Words [w0, w1) of columns col, .. col + n of t [batch, k, ld], which lie across k, `pitch` apart.

@@ -7,8 +7,9 @@
  *
  * The dimensions are joined into [.., kept, gone, kept, gone, ..].  Two shapes cover what models
  * do: rows summed to a number each (gone last) and rows summed onto each other (kept last); the
- * latter in fixed parts, added up in order.  Anything else takes the general loop. */
+ * latter in fixed parts, added up in order.  Anything else is added row by row where it belongs. */
 #define SPLIT 64
+#define SHORT 16 /* numbers of a row */
 
 typedef struct folded {
     int n;
@@ -69,7 +70,9 @@ static int64_t sum_units(const lk_call *c)
 {
     const folded f = fold(c);
     int64_t a, b, n;
-    return as_three(&f, &a, &b, &n) ? a * parts(a, b) : 1;
+    if (as_three(&f, &a, &b, &n))
+        return a * parts(a, b);
+    return f.gone[0] ? 1 : f.size[0];
 }
 
 /* Pairs of partial sums keep long sums accurate without double arithmetic. */
@@ -99,22 +102,63 @@ static void sum_rows(const lk_call *c, int64_t at, int64_t n_rows, int64_t n, fl
     }
 }
 
-static void sum_general(const lk_call *c)
+/* Rows [first, end) of a few numbers: as many at a time as a run holds. */
+static void sum_short(const lk_tensor *t, int64_t first, int64_t end, int64_t n, float *y)
 {
-    const lk_shape *s = &c->in[0].shape;
-    float *y = c->out[0].data;
-    memset(y, 0, lk_tensor_bytes(&c->out[0]));
-    for (int64_t i = 0; i < lk_shape_count(s); i++) {
-        int64_t rest = i, at = 0, step = 1;
-        float x;
-        for (int d = s->n_dims - 1; d >= 0; d--) {
-            const int gone = c->node->attr.sum.axes >> d & 1;
-            at += gone ? 0 : rest % s->dim[d] * step;
-            step *= gone ? 1 : s->dim[d];
-            rest /= s->dim[d];
+    lk_run buffer;
+    const int64_t most = LK_VEC_RUN / n;
+    for (int64_t row = first; row < end; row += most) {
+        const int64_t rows = end - row < most ? end - row : most;
+        const float *x = lk_run_in(t, row * n, rows * n, buffer);
+        for (int64_t r = 0; r < rows; r++) {
+            float sum = 0;
+            for (int64_t i = 0; i < n; i++)
+                sum += x[r * n + i];
+            y[row + r] = sum;
         }
-        lk_load(c->in[0].dtype, c->in[0].data, i, 1, &x);
-        y[at] += x;
+    }
+}
+
+/* Where in its result a number of the joined dimensions 1 .. n - 2 goes, counted by `at`. */
+static int64_t place_of(const folded *f, const int64_t *step, int64_t at)
+{
+    int64_t to = 0;
+    for (int d = f->n - 2; d > 0; d--) {
+        to += at % f->size[d] * step[d];
+        at /= f->size[d];
+    }
+    return to;
+}
+
+/* Positions [first, end) of the outermost dimension if it is kept; else all, as one unit. */
+static void sum_general(const lk_call *c, const folded *f, int64_t first, int64_t end)
+{
+    const float scale = (float)c->node->attr.sum.scale;
+    const int last = f->n - 1, each = !f->gone[0];
+    const int64_t n = f->size[last];
+    int64_t step[LK_MAX_DIMS], kept = 1, inner = 1;
+    lk_run buffer;
+    for (int d = last; d >= 0; d--) {
+        step[d] = f->gone[d] ? 0 : kept;
+        kept *= f->gone[d] || d == 0 ? 1 : f->size[d];
+        inner *= d > 0 && d < last ? f->size[d] : 1;
+    }
+    for (int64_t u = first; u < end; u++) {
+        float *y = (float *)c->out[0].data + (each ? u * kept : 0);
+        const int64_t from = each ? u * inner : 0, rows = each ? inner : f->size[0] * inner;
+        memset(y, 0, (size_t)kept * sizeof *y);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < n; i += LK_VEC_RUN) {
+                const int64_t k = n - i < LK_VEC_RUN ? n - i : LK_VEC_RUN;
+                const float *x = lk_run_in(&c->in[0], (from + r) * n + i, k, buffer);
+                float *to = y + place_of(f, step, r);
+                if (f->gone[last])
+                    *to += lk_run_sum(x, k);
+                for (int64_t m = 0; !f->gone[last] && m < k; m++)
+                    to[i + m] += x[m];
+            }
+        for (int64_t i = 0; i < kept; i++)
+            y[i] *= scale;
     }
 }
 
@@ -123,12 +167,17 @@ static void sum_range(const lk_call *c, int64_t first, int64_t end)
     const folded f = fold(c);
     int64_t a, b, n;
     if (!as_three(&f, &a, &b, &n)) {
-        sum_general(c);
+        sum_general(c, &f, first, end);
+        return;
+    }
+    const int64_t n_parts = parts(a, b);
+    if (n == 1 && n_parts == 1 && b > 0 && b <= SHORT) {
+        sum_short(&c->in[0], first, end, b, c->work);
         return;
     }
     for (int64_t u = first; u < end; u++) {
-        const int64_t row = u / parts(a, b), p = u % parts(a, b);
-        const int64_t from = b * p / parts(a, b), to = b * (p + 1) / parts(a, b);
+        const int64_t row = u / n_parts, p = u % n_parts;
+        const int64_t from = b * p / n_parts, to = b * (p + 1) / n_parts;
         float *part = (float *)c->work + u * n;
         if (n == 1)
             part[0] = sum_line(&c->in[0], row * b + from, to - from);
@@ -137,33 +186,30 @@ static void sum_range(const lk_call *c, int64_t first, int64_t end)
     }
 }
 
+static int64_t finished_units(const lk_call *c)
+{
+    const folded f = fold(c);
+    int64_t a, b, n;
+    return as_three(&f, &a, &b, &n) ? a : 0;
+}
+
 static void sum_finish(const lk_call *c, int64_t first, int64_t end)
 {
     const folded f = fold(c);
     const float scale = (float)c->node->attr.sum.scale;
     float *y = c->out[0].data;
     int64_t a, b, n;
-    (void)first;
-    (void)end;
-    if (!as_three(&f, &a, &b, &n)) {
-        for (int64_t i = 0; i < lk_tensor_count(&c->out[0]); i++)
-            y[i] *= scale;
-        return;
-    }
-    for (int64_t row = 0; row < a; row++)
-        lk_sum_parts(y + row * n, (const float *)c->work + row * parts(a, b) * n, parts(a, b), n);
-    for (int64_t i = 0; i < a * n; i++)
-        y[i] *= scale;
-}
-
-static int64_t one_unit(const lk_call *c)
-{
-    (void)c;
-    return 1;
+    as_three(&f, &a, &b, &n);
+    const int64_t n_parts = parts(a, b);
+    const float *part = c->work;
+    for (int64_t row = first; n_parts > 1 && row < end; row++)
+        lk_sum_parts(y + row * n, part + row * n_parts * n, n_parts, n);
+    for (int64_t i = first * n; i < end * n; i++)
+        y[i] = scale * (n_parts > 1 ? y[i] : part[i]);
 }
 
 const lk_cpu_kernel LK_VEC(lk_cpu_sum) = {
-    .prepare = sum_prepare, .phase = {{sum_units, sum_range}, {one_unit, sum_finish}}};
+    .prepare = sum_prepare, .phase = {{sum_units, sum_range}, {finished_units, sum_finish}}};
 
 /* ---- softmax ----
  *
