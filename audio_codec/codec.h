@@ -88,6 +88,11 @@ LK_CHECKED lk_status lk_codec_load(lk_codec **codec, const char *path, const lk_
 
 /* ---- streams ---- */
 
+/* Latents that a stream computes at once: pulled in such numbers, a latent costs least. */
+#ifndef LK_CODEC_BLOCK
+#define LK_CODEC_BLOCK 8
+#endif
+
 /* What a latent is made of.  The continuous part describes what the tokens leave (both) or
  * everything (continuous alone), so a decoder needs the mode its latents were made with. */
 typedef enum lk_codec_mode {

@@ -21,10 +21,6 @@
  * have one size moves them that much less than it moves the network. */
 #define LK_CODEC_SLOW 0.1
 
-#ifndef LK_CODEC_BLOCK
-#define LK_CODEC_BLOCK 8 /* latents a stream's graph computes at once */
-#endif
-
 struct lk_codec {
     lk_codec_config config;
     lk_params *params;

@@ -191,9 +191,9 @@ static lk_status start_audio(decoder *d)
     LK_TRY(lk_codec_decoder_new(&d->audio, d->codec, (lk_codec_mode)a->mode,
                                 a->stages ? d->o->stages : 0));
     const size_t period = (size_t)lk_codec_period(c);
-    LK_TRY(LK_NEW_ARRAY(&d->tokens, a->stages + 1));
-    LK_TRY(LK_NEW_ARRAY(&d->numbers, a->continuous + 1));
-    LK_TRY(LK_NEW_ARRAY(&d->samples, period * (size_t)c->channels));
+    LK_TRY(LK_NEW_ARRAY(&d->tokens, LK_CODEC_BLOCK * a->stages + 1));
+    LK_TRY(LK_NEW_ARRAY(&d->numbers, LK_CODEC_BLOCK * a->continuous + 1));
+    LK_TRY(LK_NEW_ARRAY(&d->samples, LK_CODEC_BLOCK * period * (size_t)c->channels));
     if (d->o->sound_of) {
         LK_TRY(lk_media_open(&d->sound_of, d->o->sound_of, &(lk_media_options){.no_video = true}));
         LK_TRY(lk_sound_in_new(&d->sound_in, c->rate_hz, c->channels));
@@ -371,14 +371,16 @@ static lk_status decode_sound(decoder *d, lk_flick *reached)
 {
     lk_status st = LK_OK;
     const lk_latents_audio *a = &d->audio_facts;
-    const int64_t i = d->count.n_audio_latents++;
+    const int64_t i = d->count.n_audio_latents, left = lk_latents_n_audio(d->latents) - i;
+    const int64_t n = left < LK_CODEC_BLOCK ? left : LK_CODEC_BLOCK;
+    d->count.n_audio_latents += n;
     if (d->sound_of) {
         LK_TRY(copy_samples(d));
     } else {
-        LK_TRY(lk_latents_read_audio(d->latents, i, 1, a->stages ? d->tokens : NULL,
+        LK_TRY(lk_latents_read_audio(d->latents, i, n, a->stages ? d->tokens : NULL,
                                      a->continuous ? d->numbers : NULL));
         LK_TRY(lk_codec_decoder_push(d->audio, a->stages ? d->tokens : NULL,
-                                     a->continuous ? d->numbers : NULL, 1));
+                                     a->continuous ? d->numbers : NULL, n));
         if (d->count.n_audio_latents == lk_latents_n_audio(d->latents))
             LK_TRY(lk_codec_decoder_end(d->audio, a->n_samples));
         LK_TRY(pull_samples(d));

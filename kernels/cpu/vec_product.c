@@ -267,15 +267,23 @@ static int64_t block_start(const product *q, int64_t block)
     return least(ceil_div(q->p.m, LK_PRODUCT_ROWS) * block / q->blocks * LK_PRODUCT_ROWS, q->p.m);
 }
 
-/* Some words of all panels, so that memory is read nearly in order. */
+/* Shares of packing, so that memory is read in order: whole panels where columns lie along k, else
+ * some words of all panels. */
+static int64_t pack_units(const product *q)
+{
+    return q->tb ? q->panels : ceil_div(q->words, PACK_PART);
+}
+
 static void pack_range(void *context, int64_t first, int64_t end)
 {
     const product *q = context;
-    const int64_t parts = ceil_div(q->words, PACK_PART);
+    const int64_t n = pack_units(q);
     for (int64_t u = first; u < end; u++) {
-        const int64_t w0 = u % parts * PACK_PART, w1 = least(w0 + PACK_PART, q->words);
-        for (int64_t panel = 0; panel < q->panels; panel++)
-            pack_panel(q, u / parts, panel, w0, w1);
+        const int64_t batch = u / n, w0 = u % n * PACK_PART;
+        if (q->tb)
+            pack_panel(q, batch, u % n, 0, q->words);
+        for (int64_t panel = 0; !q->tb && panel < q->panels; panel++)
+            pack_panel(q, batch, panel, w0, least(w0 + PACK_PART, q->words));
     }
 }
 
@@ -503,7 +511,7 @@ void LK_VEC(lk_vec_product)(const lk_call *c)
         lk_parallel_for(q.workers, 1, run_workers, &q);
     for (int64_t k0 = 0; !q.workers && !q.last; k0 += CHUNK * q.per) { /* a sum of nothing is 0 */
         take_chunk(&q, k0);
-        lk_parallel_for(q.p.n_batch * ceil_div(q.words, PACK_PART), 1, pack_range, &q);
+        lk_parallel_for(q.p.n_batch * pack_units(&q), 1, pack_range, &q);
         lk_parallel_for(q.p.n_batch * q.blocks * q.groups, 1, block_range, &q);
     }
     if (q.n_parts > 1)
