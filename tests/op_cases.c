@@ -367,6 +367,7 @@ CONV(few_out_7, LK_SHAPE(1, 40, 21, 34), LK_SHAPE(7, 3, 5, 34), .stride = {1, 2}
 CONV(few_lines, LK_SHAPE(1, 4, 401, 1), LK_SHAPE(48, 2, 3, 1), .pad_lo = {1, 1}, .pad_hi = {0, 1})
 CONV(few_out_lines, LK_SHAPE(1, 3, 4, 21, 64), LK_SHAPE(3, 3, 3, 3, 64), .pad_lo = {2, 1, 1},
      .pad_hi = {0, 1, 1})
+CONV(many, LK_SHAPE(1, 9, 300), LK_SHAPE(320, 3, 300), .pad_lo = {2})
 CONV(few_empty, LK_SHAPE(0, 20, 3), LK_SHAPE(32, 3, 3))
 CONV(depthwise_long, LK_SHAPE(1, 150, 41), LK_SHAPE(41, 9, 1), .pad_lo = {8}, .groups = 41)
 CONV(depthwise_stride, LK_SHAPE(2, 177, 20), LK_SHAPE(20, 5, 1), .stride = {2}, .dilation = {2},
@@ -754,6 +755,7 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "few_out_7", conv_few_out_7},
     {LK_OP_CONV, "few_lines", conv_few_lines},
     {LK_OP_CONV, "few_out_lines", conv_few_out_lines},
+    {LK_OP_CONV, "many", conv_many},
     {LK_OP_CONV, "few_empty", conv_few_empty},
     {LK_OP_CONV, "depthwise_long", conv_depthwise_long},
     {LK_OP_CONV, "depthwise_stride", conv_depthwise_stride},

@@ -60,7 +60,8 @@ static direct direct_of(const lk_call *c)
     if (q.depthwise)
         q.d = lk_slide_of(c, DEPTHWISE, RUN, LK_SLIDE_GROUP, 0);
     else
-        q.d = lk_slide_of(c, RESULTS(q.n_in), SUMS / q.n_in, TAPS(q.n_in), LK_VEC_DOT);
+        q.d = lk_slide_of(c, RESULTS(q.n_in), q.n_in > 0 && q.n_in <= MOST_IN ? SUMS / q.n_in : RUN,
+                          TAPS(q.n_in), LK_VEC_DOT);
     q.w_tap = q.depthwise ? LK_LANES : q.d.n_vecs * q.n_in * LK_LANES;
     q.w_vec = q.depthwise ? q.d.n_taps * LK_LANES : q.n_in * LK_LANES;
     q.w_size = q.d.n_vecs * q.d.n_taps * q.n_in * LK_LANES;
