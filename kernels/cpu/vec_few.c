@@ -32,6 +32,7 @@ void LK_VEC(lk_vec_few)(const lk_call *c);
 #define MOST_LINE  8192                     /* numbers of a line that a run meets */
 #define MOST_LINES 64
 #define PAST       ((size_t)8 << 20) /* bytes */
+#define PAST_WORDS 32                /* of a sum, which then takes longer than the way to memory */
 
 /* Words that follow each other in the filter, `step` apart in the lines. */
 typedef struct words {
@@ -81,7 +82,7 @@ static few few_of(const lk_call *c)
     q.size = ceil_div(s->out_ch, COLS) * COLS * (q.n_words + 1);
     q.worker = ceil_div(2 * (q.n_lines + 1) * q.pitch, 16) * 16;
     q.past = LK_LANES == 16 && s->out_ch % LK_LANES == 0 && lk_tensor_bytes(y) >= PAST &&
-             (uintptr_t)y->data % 64 == 0;
+             q.n_words >= PAST_WORDS && (uintptr_t)y->data % 64 == 0;
     return q;
 }
 
