@@ -28,6 +28,7 @@ static double scene(int b, int j)
 }
 
 typedef struct made {
+    lk_params *params;
     lk_graph *g;
     lk_joint_inputs in;
     lk_var x;
@@ -35,17 +36,26 @@ typedef struct made {
 
 static const lk_joint_sizes sizes = {BATCH, LATENTS, 1, CELLS, 0, 1, 0, 1, 1};
 
-static void record(made *m, lk_params *params)
+static void open_all(made *m)
 {
+    *m = (made){0};
+    CHECK_OK(lk_params_new(&m->params, NULL, 1));
     CHECK_OK(lk_graph_new(
-        &m->g, &(lk_graph_config){.backend = lk_params_backend(params), .params = params}));
+        &m->g, &(lk_graph_config){.backend = lk_params_backend(m->params), .params = m->params}));
     m->x = lk_input(m->g, "x", LK_F32, LK_SHAPE(BATCH, N, K));
     m->in.held[0] = lk_input(m->g, "held", LK_F32, LK_SHAPE(BATCH, N, 1));
     m->in.level[0] = lk_input(m->g, "level", LK_F32, LK_SHAPE(BATCH, 1));
     m->in.there = lk_input(m->g, "there", LK_F32, LK_SHAPE(BATCH, LATENTS));
 }
 
-static void write_all(made *m)
+static void close_all(made *m)
+{
+    lk_graph_free(&m->g);
+    lk_params_free(&m->params);
+}
+
+/* Write everything, run, and read y. */
+static void solve(made *m, lk_var y, float *got)
 {
     float x[BATCH * N * K], is_held[BATCH * N], is_there[BATCH * LATENTS];
     for (int b = 0; b < BATCH; b++)
@@ -56,84 +66,72 @@ static void write_all(made *m)
             for (int j = 0; j < CELLS * K; j++) /* what is not there is anything */
                 x[(b * LATENTS + i) * CELLS * K + j] = i < there[b] ? (float)number(b, i, j) : 77;
         }
+    lk_output(m->g, "y", y);
     CHECK_OK(lk_graph_compile(m->g));
     CHECK_OK(lk_graph_write(m->g, m->x, LK_F32, x));
     CHECK_OK(lk_graph_write(m->g, m->in.held[0], LK_F32, is_held));
     CHECK_OK(lk_graph_write(m->g, m->in.level[0], LK_F32, level));
     CHECK_OK(lk_graph_write(m->g, m->in.there, LK_F32, is_there));
     CHECK_OK(lk_graph_run(m->g, 0));
+    CHECK_OK(lk_graph_read(m->g, y, LK_F32, got));
 }
 
 static void a_scene_is_what_explains_all_latents(void **state)
 {
-    made m = {0};
-    lk_params *params = NULL;
+    made m;
     float got[BATCH * CELLS * K];
     lk_var y;
     (void)state;
-    CHECK_OK(lk_params_new(&params, NULL, 1));
-    record(&m, params);
+    open_all(&m);
     y = lk_joint_scene(m.g, &sizes, &m.in, m.x);
-    lk_output(m.g, "scene", y);
-    write_all(&m);
-    CHECK_OK(lk_graph_read(m.g, y, LK_F32, got));
+    solve(&m, y, got);
     for (int b = 0; b < BATCH; b++)
         for (int j = 0; j < CELLS * K; j++)
             CHECK_CLOSE(got[b * CELLS * K + j], scene(b, j), 1e-6);
-    lk_graph_free(&m.g);
-    lk_params_free(&params);
+    close_all(&m);
 }
 
 /* Weights that see only the bias: what is taken over is 2 x + 3 scene. */
 static void the_last_layer_takes_over_what_it_is_told(void **state)
 {
-    made m = {0};
-    lk_params *params = NULL;
+    made m;
     float got[BATCH * N * K];
     const float twos[K] = {2, 2, 2}, threes[K] = {3, 3, 3};
     lk_var y;
     (void)state;
-    CHECK_OK(lk_params_new(&params, NULL, 1));
-    record(&m, params);
+    open_all(&m);
     y = lk_joint_scene(m.g, &sizes, &m.in, m.x);
     y = lk_joint_taken_over(m.g, &sizes, m.x, m.x, y);
-    lk_output(m.g, "taken", y);
-    CHECK_OK(lk_params_write(params, lk_params_find(params, "kept.bias"), LK_VALUE, LK_F32, twos));
     CHECK_OK(
-        lk_params_write(params, lk_params_find(params, "stays.bias"), LK_VALUE, LK_F32, threes));
-    write_all(&m);
-    CHECK_OK(lk_graph_read(m.g, y, LK_F32, got));
+        lk_params_write(m.params, lk_params_find(m.params, "kept.bias"), LK_VALUE, LK_F32, twos));
+    CHECK_OK(lk_params_write(m.params, lk_params_find(m.params, "stays.bias"), LK_VALUE, LK_F32,
+                             threes));
+    solve(&m, y, got);
     for (int b = 0; b < BATCH; b++)
         for (int i = 0; i < there[b]; i++)
             for (int j = 0; j < CELLS * K; j++)
                 CHECK_CLOSE(got[(b * LATENTS + i) * CELLS * K + j],
                             2 * number(b, i, j) + 3 * scene(b, j), 1e-5);
-    lk_graph_free(&m.g);
-    lk_params_free(&params);
+    close_all(&m);
 }
 
 /* A clip in which nothing moves, given with noise: a trained model could answer with the scene
  * alone, and its frames would be one. */
 static void what_is_taken_of_a_scene_is_the_same_in_every_latent(void **state)
 {
-    made m = {0};
-    lk_params *params = NULL;
+    made m;
     float got[BATCH * N * K];
     lk_var y;
     (void)state;
-    CHECK_OK(lk_params_new(&params, NULL, 1));
-    record(&m, params);
+    open_all(&m);
     y = lk_joint_over_latents(m.g, &sizes, lk_scale(m.g, m.x, 0),
                               lk_joint_scene(m.g, &sizes, &m.in, m.x));
-    lk_output(m.g, "spread", y);
-    write_all(&m);
-    CHECK_OK(lk_graph_read(m.g, y, LK_F32, got));
+    solve(&m, y, got);
     for (int b = 0; b < BATCH; b++)
         for (int i = 1; i < LATENTS; i++)
             assert_memory_equal(&got[(b * LATENTS + i) * CELLS * K], &got[b * LATENTS * CELLS * K],
                                 sizeof(float) * CELLS * K);
-    lk_graph_free(&m.g);
-    lk_params_free(&params);
+    close_all(&m);
 }
 
 int main(void)

@@ -54,16 +54,6 @@ typedef struct few {
     float *filter, *bias, *space;
 } few;
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 static few few_of(const lk_call *c)
 {
     few q = {.c = c, .s = lk_conv_sizes_of(c)};
@@ -74,13 +64,13 @@ static few few_of(const lk_call *c)
     q.n_r = s->taps[2] * s->in_ch;
     q.row = s->stride[2] * s->in_ch;
     q.pitch = (RUN - 1) * q.row + q.n_r + SPARE;
-    q.runs = ceil_div(s->out[2], RUN);
+    q.runs = lk_ceil_div(s->out[2], RUN);
     q.n_units = s->n_batch * s->out[0] * s->out[1] * q.runs;
     q.n_words =
-        q.dot ? q.n_lines / 2 * q.n_r + q.n_lines % 2 * ceil_div(q.n_r, 2) : q.n_lines * q.n_r;
+        q.dot ? q.n_lines / 2 * q.n_r + q.n_lines % 2 * lk_ceil_div(q.n_r, 2) : q.n_lines * q.n_r;
     q.cols = q.n_words <= HELD ? HELD_COLS : COLS;
-    q.size = ceil_div(s->out_ch, COLS) * COLS * (q.n_words + 1);
-    q.worker = ceil_div(2 * (q.n_lines + 1) * q.pitch, 16) * 16;
+    q.size = lk_ceil_div(s->out_ch, COLS) * COLS * (q.n_words + 1);
+    q.worker = lk_ceil_div(2 * (q.n_lines + 1) * q.pitch, 16) * 16;
     q.past = LK_LANES == 16 && s->out_ch % LK_LANES == 0 && lk_tensor_bytes(y) >= PAST &&
              q.n_words >= PAST_WORDS && (uintptr_t)y->data % 64 == 0;
     return q;
@@ -188,7 +178,7 @@ static void copy_line(const few *q, int64_t line, int64_t first, int64_t n, floa
 {
     const lk_tensor *x = &q->c->in[0];
     const int64_t ch = q->s.in_ch, size = line < 0 ? 0 : q->s.in[2];
-    const int64_t before = least(first < 0 ? -first : 0, n), left = least(size - first, n);
+    const int64_t before = lk_least(first < 0 ? -first : 0, n), left = lk_least(size - first, n);
     const int64_t there = left > before ? left - before : 0;
     const int64_t from = (line * size + first + before) * ch, after = n - before - there;
     if (q->dot) {
@@ -214,7 +204,7 @@ static void take_run(const few *q, int64_t u, float *space, run *r)
     const int64_t o1 = line % s->out[1], o0 = line / s->out[1] % s->out[0];
     const int64_t b = line / s->out[1] / s->out[0];
     int64_t n, all, met[MOST_LINES + 1];
-    r->n = least(RUN, s->out[2] - first);
+    r->n = lk_least(RUN, s->out[2] - first);
     r->to = line * s->out[2] + first;
     r->space = space;
     r->n_words = 0;
@@ -355,25 +345,25 @@ LK_INLINE void held_panel(const int n_words, const int dot, const few *q, const 
 
 typedef void few_fn(const few *q, const run *r, const float *panel, const float *bias, int past,
                     lk_dtype dtype, void *y, int64_t at, int64_t step);
-#define FEW(width, dot)                                                                            \
-    static void few_##width##_##dot(const few *q, const run *r, const float *panel,                \
-                                    const float *bias, int past, lk_dtype dtype, void *y,          \
-                                    int64_t at, int64_t step)                                      \
+#define FEW(name, size, dot)                                                                       \
+    static void name##_##size##_##dot(const few *q, const run *r, const float *panel,              \
+                                      const float *bias, int past, lk_dtype dtype, void *y,        \
+                                      int64_t at, int64_t step)                                    \
     {                                                                                              \
         if (dtype == LK_BF16)                                                                      \
-            few_panel(width, dot, q, r, panel, bias, 0, LK_BF16, y, at, step);                     \
+            name##_panel(size, dot, q, r, panel, bias, 0, LK_BF16, y, at, step);                   \
         else if (past)                                                                             \
-            few_panel(width, dot, q, r, panel, bias, 1, LK_F32, y, at, step);                      \
+            name##_panel(size, dot, q, r, panel, bias, 1, LK_F32, y, at, step);                    \
         else                                                                                       \
-            few_panel(width, dot, q, r, panel, bias, 0, LK_F32, y, at, step);                      \
+            name##_panel(size, dot, q, r, panel, bias, 0, LK_F32, y, at, step);                    \
     }
-FEW(16, 0)
-FEW(32, 0)
-FEW(64, 0)
+FEW(few, 16, 0)
+FEW(few, 32, 0)
+FEW(few, 64, 0)
 #if LK_VEC_DOT
-FEW(16, 1)
-FEW(32, 1)
-FEW(64, 1)
+FEW(few, 16, 1)
+FEW(few, 32, 1)
+FEW(few, 64, 1)
 #else
 #define few_16_1 NULL
 #define few_32_1 NULL
@@ -382,27 +372,15 @@ FEW(64, 1)
 static few_fn *const few_of_width[3][2] = {
     {few_16_0, few_16_1}, {few_32_0, few_32_1}, {few_64_0, few_64_1}}; /* [width / 32][dot] */
 
-#define HELD_(n, dot)                                                                              \
-    static void held_##n##_##dot(const few *q, const run *r, const float *panel,                   \
-                                 const float *bias, int past, lk_dtype dtype, void *y, int64_t at, \
-                                 int64_t step)                                                     \
-    {                                                                                              \
-        if (dtype == LK_BF16)                                                                      \
-            held_panel(n, dot, q, r, panel, bias, 0, LK_BF16, y, at, step);                        \
-        else if (past)                                                                             \
-            held_panel(n, dot, q, r, panel, bias, 1, LK_F32, y, at, step);                         \
-        else                                                                                       \
-            held_panel(n, dot, q, r, panel, bias, 0, LK_F32, y, at, step);                         \
-    }
 #define HELD_ALL(dot)                                                                              \
-    HELD_(1, dot)                                                                                  \
-    HELD_(2, dot)                                                                                  \
-    HELD_(3, dot)                                                                                  \
-    HELD_(4, dot)                                                                                  \
-    HELD_(5, dot)                                                                                  \
-    HELD_(6, dot)                                                                                  \
-    HELD_(7, dot)                                                                                  \
-    HELD_(8, dot)
+    FEW(held, 1, dot)                                                                              \
+    FEW(held, 2, dot)                                                                              \
+    FEW(held, 3, dot)                                                                              \
+    FEW(held, 4, dot)                                                                              \
+    FEW(held, 5, dot)                                                                              \
+    FEW(held, 6, dot)                                                                              \
+    FEW(held, 7, dot)                                                                              \
+    FEW(held, 8, dot)
 #if LK_LANES == 16
 HELD_ALL(0)
 #if LK_VEC_DOT
@@ -434,7 +412,7 @@ static void do_run(const few *q, int64_t u, float *space)
     run r;
     take_run(q, u, space, &r);
     for (int64_t col = 0; col < n_out; col += q->cols) {
-        const int64_t width = width_of(q, col), n = least(width, n_out - col);
+        const int64_t width = width_of(q, col), n = lk_least(width, n_out - col);
         const float *panel = q->filter + col * q->n_words;
         few_fn *fn = fn_of(q, &r, width);
         _Alignas(64) float aside[RUN * COLS];

@@ -87,7 +87,7 @@ static int64_t reach(const filter *f, int d)
 /* Numbers of dy's packed rows, in whole vectors. */
 static int64_t dy_size(const filter *f)
 {
-    return f->in_place ? 0 : lk_filter_ceil(f->lines * f->words * f->dy_pad, 16) * 16;
+    return f->in_place ? 0 : lk_ceil_div(f->lines * f->words * f->dy_pad, 16) * 16;
 }
 
 /* Numbers of x's packed rows: [taps 0, phases, x_lines, versions, x_words, x_pad], a panel of
@@ -95,17 +95,17 @@ static int64_t dy_size(const filter *f)
 static int64_t x_size(const filter *f)
 {
     const int64_t rows = f->s.taps[0] * f->phases * f->x_lines * f->versions;
-    return lk_filter_ceil(rows * f->x_words * f->x_pad, 16) * 16;
+    return lk_ceil_div(rows * f->x_words * f->x_pad, 16) * 16;
 }
 
 /* Chunks of at most so many rows and positions of a row, all about the same. */
 static void cut(filter *f, int64_t lines, int64_t run)
 {
     const lk_conv_sizes *s = &f->s;
-    f->line_groups = lk_filter_ceil(s->out[1], lines ? lines : 1);
-    f->lines = f->line_groups ? lk_filter_ceil(s->out[1], f->line_groups) : 0;
-    f->runs = lk_filter_ceil(s->out[2], run ? run : 1);
-    f->run = f->runs ? lk_filter_ceil(lk_filter_ceil(s->out[2], f->runs), f->per) * f->per : 0;
+    f->line_groups = lk_ceil_div(s->out[1], lines ? lines : 1);
+    f->lines = f->line_groups ? lk_ceil_div(s->out[1], f->line_groups) : 0;
+    f->runs = lk_ceil_div(s->out[2], run ? run : 1);
+    f->run = f->runs ? lk_ceil_div(lk_ceil_div(s->out[2], f->runs), f->per) * f->per : 0;
     f->words = f->run / f->per;
     f->x_words = f->words + reach(f, 2) / (f->per * s->stride[2]);
     f->x_lines = f->lines + reach(f, 1) / s->stride[1];
@@ -133,19 +133,18 @@ static filter filter_of(const lk_call *c)
     f.in_place = reads_in_place(&f);
     f.x_pad = f.turned ? s->in_ch : pad(&f, s->in_ch);
     f.dy_pad = f.turned ? pad(&f, s->out_ch) : s->out_ch;
-    f.versions = lk_filter_least(f.per * s->stride[2], reach(&f, 2) + 1);
-    f.phases = lk_filter_least(s->stride[1], reach(&f, 1) + 1);
+    f.versions = lk_least(f.per * s->stride[2], reach(&f, 2) + 1);
+    f.phases = lk_least(s->stride[1], reach(&f, 1) + 1);
     cut(&f, s->out[1], s->out[2]);
     while (f.lines * f.words > LEAST_WORDS &&
            (f.n_chunks < (f.few ? FEW_PARTS : LEAST_PARTS) ||
             (x_size(&f) + f.lines * f.words * f.dy_pad) * (int64_t)sizeof(float) > CHUNK))
         cut(&f, f.lines > 1 ? (f.lines + 1) / 2 : 1, f.lines > 1 ? f.run : (f.run + 1) / 2);
-    f.blocks = f.few ? 1 : lk_filter_ceil(s->out_ch, BLOCK);
+    f.blocks = f.few ? 1 : lk_ceil_div(s->out_ch, BLOCK);
     f.part = f.turned ? f.n_taps * s->in_ch * f.dy_pad : f.n_taps * s->in_ch * s->out_ch;
-    f.n_parts =
-        lk_filter_least(PARTS, lk_filter_least(f.n_chunks, PARTS_BYTES / ((f.part + 1) * 4)));
+    f.n_parts = lk_least(PARTS, lk_least(f.n_chunks, PARTS_BYTES / ((f.part + 1) * 4)));
     f.n_parts = f.n_parts < 1 ? 1 : f.n_parts;
-    f.part = lk_filter_ceil(f.part, 16) * 16;
+    f.part = lk_ceil_div(f.part, 16) * 16;
     f.sums = f.n_parts == 1 && !f.turned ? c->out[0].data : c->work;
     return f;
 }
@@ -180,9 +179,8 @@ static void pack_row(const filter *f, const lk_filter_row *m, int lanes, int64_t
         return;
     }
     for (int64_t done = 0; done < n;) {
-        const int64_t width =
-            lanes ? width_of(f, n - done) : lk_filter_least(LK_FILTER_COLS, n - done);
-        const int64_t some = lk_filter_least(width, n - done);
+        const int64_t width = lanes ? width_of(f, n - done) : lk_least(LK_FILTER_COLS, n - done);
+        const int64_t some = lk_least(width, n - done);
         if (some < width)
             memset(to, 0, (size_t)(n_words * width) * sizeof *to);
         if (f->dot)
@@ -201,7 +199,7 @@ static int64_t dy_line(const filter *f, int64_t line)
 
 static void pack_dy(const filter *f)
 {
-    const int64_t end = lk_filter_least(f->pos0 + f->run, f->s.out[2]);
+    const int64_t end = lk_least(f->pos0 + f->run, f->s.out[2]);
     for (int64_t line = 0; line < f->n_lines; line++) {
         const lk_filter_row m = {&f->c->in[1], dy_line(f, line), end, f->s.out_ch, f->pos0, 1};
         pack_row(f, &m, f->turned, f->o0, f->n_out, f->words,
@@ -301,7 +299,7 @@ static const float *dy_words(const filter *f, int64_t o)
 static void add_rows(const filter *f, int64_t tap, int64_t o0, int64_t n_rows, int64_t ch,
                      int64_t width, const float *y, float *sum)
 {
-    const int64_t n = lk_filter_least(width, f->s.in_ch - ch);
+    const int64_t n = lk_least(width, f->s.in_ch - ch);
     for (int64_t r = 0; r < n_rows; r++) {
         float *to = sum + ((o0 + r) * f->n_taps + tap) * f->s.in_ch + ch;
         for (int64_t i = 0; i < n; i++)
@@ -334,7 +332,7 @@ static lk_tile_lines lines_of(const filter *f)
         .at = {(const char *)f->c->in[0].data + x * s->in_ch * bytes,
                (const char *)f->c->in[1].data + dy * s->out_ch * bytes},
         .step = {x_step, dy_step},
-        .n = {lk_filter_ceil(x_step, LK_TILE_LINE), lk_filter_ceil(dy_step, LK_TILE_LINE)}};
+        .n = {lk_ceil_div(x_step, LK_TILE_LINE), lk_ceil_div(dy_step, LK_TILE_LINE)}};
 }
 
 /* What this chunk adds to taps of one plane. */
@@ -347,7 +345,7 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
         for (int64_t o = f->o0; o < f->o0 + f->n_out; o += BLOCK)
             for (int64_t ch = 0; ch < f->s.in_ch; ch += LK_FILTER_COLS) {
                 const int64_t width = width_of(f, f->s.in_ch - ch);
-                const int64_t n = lk_filter_least(BLOCK, f->o0 + f->n_out - o);
+                const int64_t n = lk_least(BLOCK, f->o0 + f->n_out - o);
                 k.a[0] = dy_words(f, o);
                 k.b[0] = x_words(f, tap, ch);
                 k.b_word = width;
@@ -360,7 +358,7 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
 /* Rows of the next tile where n are left; see lk_filter_few. */
 static int64_t few_rows(int64_t n)
 {
-    return lk_filter_least(n, MOST_ROWS);
+    return lk_least(n, MOST_ROWS);
 }
 
 /* Taps of one plane in tiles of some rows and one panel of lanes. */
@@ -372,7 +370,7 @@ static void add_few_panel(const filter *f, int64_t first, int64_t end, int64_t r
     lk_filter_words k = words_of(f);
     _Alignas(64) float y[LK_FILTER_ROWS * LK_FILTER_FEW];
     for (int64_t tap = first; tap < end; tap += most) {
-        const int64_t n = lk_filter_least(most, end - tap);
+        const int64_t n = lk_least(most, end - tap);
         for (int64_t t = 0; t < n; t++) {
             k.a[t] = f->turned ? x_words(f, tap + t, row) : dy_words(f, row);
             k.b[t] = f->turned ? dy_words(f, ch) : x_words(f, tap + t, ch);
@@ -408,8 +406,8 @@ static void take_chunk(filter *f, int64_t i)
     f->pos0 = column % f->runs * f->run;
     f->line0 = column / f->runs % f->line_groups * f->lines;
     f->b = column / f->runs / f->line_groups;
-    f->n_lines = lk_filter_least(f->lines, s->out[1] - f->line0);
-    f->n_words = lk_filter_ceil(lk_filter_least(f->run, s->out[2] - f->pos0), f->per);
+    f->n_lines = lk_least(f->lines, s->out[1] - f->line0);
+    f->n_words = lk_ceil_div(lk_least(f->run, s->out[2] - f->pos0), f->per);
 }
 
 /* Some blocks of output channels of one part. */
@@ -420,7 +418,7 @@ static void sum_part(filter *f, int64_t part, int64_t block, int64_t n_blocks)
     const int64_t end = f->n_chunks * (part + 1) / f->n_parts;
     float *sum = f->sums + part * f->part;
     f->o0 = block * BLOCK;
-    f->n_out = f->few ? f->s.out_ch : lk_filter_least(n_blocks * BLOCK, f->s.out_ch - f->o0);
+    f->n_out = f->few ? f->s.out_ch : lk_least(n_blocks * BLOCK, f->s.out_ch - f->o0);
     if (f->turned)
         memset(sum, 0, (size_t)f->part * sizeof *sum);
     else
@@ -452,8 +450,7 @@ static void run_workers(void *context, int64_t first, int64_t end)
         f.dy = (float *)f.c->work + f.n_parts * f.part + worker * worker_size(&f);
         f.x = f.dy + dy_size(&f);
         for (int64_t u = n * worker / n_workers; u < until;) {
-            const int64_t block = u % f.blocks,
-                          n_blocks = lk_filter_least(f.blocks - block, until - u);
+            const int64_t block = u % f.blocks, n_blocks = lk_least(f.blocks - block, until - u);
             sum_part(&f, u / f.blocks, block, n_blocks);
             u += n_blocks;
         }

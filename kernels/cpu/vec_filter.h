@@ -28,14 +28,7 @@ typedef struct lk_filter_words {
 LK_INLINE void lk_filter_zip(const lk_word *b, int64_t odd, lk_vf x[LK_MAX_COLS])
 {
 #if LK_VEC_DOT
-    static const uint16_t order[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
-                                       37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
-                                       11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-    const __m512i low = _mm512_loadu_si512(order);
-    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-    const __m512i e = _mm512_loadu_si512(b), o = _mm512_loadu_si512(b + odd);
-    x[0] = (lk_vf)_mm512_permutex2var_epi16(e, low, o);
-    x[1] = (lk_vf)_mm512_permutex2var_epi16(e, high, o);
+    lk_tile_pairs(b, b + odd, x);
 #else
     (void)b;
     (void)odd;

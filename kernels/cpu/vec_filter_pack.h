@@ -4,16 +4,6 @@
 
 #include "kernels/cpu/vec_filter.h"
 
-static inline int64_t lk_filter_ceil(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static inline int64_t lk_filter_least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* A row of a map in memory and the numbers of it that make words: number e of word w is at position
  * first + (w per + e) step. */
 typedef struct lk_filter_row {
@@ -67,9 +57,8 @@ static inline void lk_filter_inside(int64_t per, const lk_filter_row *m, int64_t
                                     int64_t *first, int64_t *end)
 {
     const int64_t step = per * m->step, last = m->size - 1 - (per - 1) * m->step;
-    const int64_t until =
-        m->first <= last ? lk_filter_least((last - m->first) / step + 1, n_words) : 0;
-    *first = m->first < 0 ? lk_filter_least(lk_filter_ceil(-m->first, step), n_words) : 0;
+    const int64_t until = m->first <= last ? lk_least((last - m->first) / step + 1, n_words) : 0;
+    *first = m->first < 0 ? lk_least(lk_ceil_div(-m->first, step), n_words) : 0;
     *end = until > *first ? until : *first;
 }
 

@@ -51,16 +51,6 @@ typedef struct product {
     float *sums;         /* [n_batch, m, n] before the last chunk, or of the parts */
 } product;
 
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Results that the caches do not hold until they are read need not be read before they are written;
  * vectors must then be lines of the cache. */
 static int past_of(const lk_call *c, const lk_product *p)
@@ -111,22 +101,22 @@ static product product_of(const lk_call *c)
     p->k /= q.n_parts;
     q.past = q.n_parts == 1 && past_of(c, p);
     q.packed = c->work;
-    q.panels = ceil_div(p->n, LK_PRODUCT_COLS);
-    q.blocks = ceil_div(p->m, BLOCK);
-    q.groups = ceil_div(q.panels, GROUP);
+    q.panels = lk_ceil_div(p->n, LK_PRODUCT_COLS);
+    q.blocks = lk_ceil_div(p->m, BLOCK);
+    q.groups = lk_ceil_div(q.panels, GROUP);
     if (p->n_batch * q.blocks * q.panels == 0)
         return q;
     q.squares = squares_of(&q);
     q.workers = q.squares ? lk_threads() : 0;
     if (!q.workers && p->n_batch * q.blocks * q.groups < 2 * lk_threads())
-        q.groups = least(ceil_div(2 * lk_threads(), p->n_batch * q.blocks), q.panels);
+        q.groups = lk_least(lk_ceil_div(2 * lk_threads(), p->n_batch * q.blocks), q.panels);
     return q;
 }
 
 /* Words of a chunk at most. */
 static int64_t most_words(const product *q)
 {
-    const int64_t words = ceil_div(q->p.k, q->per);
+    const int64_t words = lk_ceil_div(q->p.k, q->per);
     return words < CHUNK ? words : CHUNK;
 }
 
@@ -134,7 +124,7 @@ static int64_t most_words(const product *q)
 static int64_t b_size(const product *q)
 {
     const int64_t panels =
-        q->workers ? q->workers * least(GROUP, q->panels) : q->p.n_batch * q->panels;
+        q->workers ? q->workers * lk_least(GROUP, q->panels) : q->p.n_batch * q->panels;
     return panels * LK_PRODUCT_COLS * most_words(q);
 }
 
@@ -218,12 +208,12 @@ static void words_across(const product *q, const lk_tensor *t, int64_t batch, in
 static void pack_turned(const product *q, int64_t batch, int64_t col, int64_t width, int64_t w0,
                         int64_t w1, lk_word *to)
 {
-    const int64_t n = least(width, q->p.n - col);
+    const int64_t n = lk_least(width, q->p.n - col);
     for (int64_t j = 0; j < width; j += LK_LANES)
         for (int64_t w = w0; w < w1; w += LK_LANES) {
             lk_lanes t[LK_LANES];
             const int64_t k = q->k0 + w * q->per;
-            const int64_t there = least(q->p.k - k, LK_LANES * q->per);
+            const int64_t there = lk_least(q->p.k - k, LK_LANES * q->per);
             for (int64_t i = 0; i < LK_LANES; i++)
                 if (j + i < n)
                     words_along(q, &q->c->in[1], (batch * q->p.n + col + j + i) * q->p.k + k, there,
@@ -251,7 +241,7 @@ static lk_word *panel_at(const product *q, int64_t batch, int64_t panel)
 static void pack_panel(const product *q, int64_t batch, int64_t panel, int64_t w0, int64_t w1)
 {
     const int64_t col = panel * LK_PRODUCT_COLS, width = width_of(q, col),
-                  n = least(width, q->p.n - col);
+                  n = lk_least(width, q->p.n - col);
     float *to = (float *)panel_at(q, batch, panel);
     if (n < width && !q->tb)
         memset(to + w0 * width, 0, (size_t)((w1 - w0) * width) * sizeof *to);
@@ -264,14 +254,15 @@ static void pack_panel(const product *q, int64_t batch, int64_t panel, int64_t w
 /* Rows of a that are taken together: strips of LK_PRODUCT_ROWS, shared out evenly. */
 static int64_t block_start(const product *q, int64_t block)
 {
-    return least(ceil_div(q->p.m, LK_PRODUCT_ROWS) * block / q->blocks * LK_PRODUCT_ROWS, q->p.m);
+    return lk_least(lk_ceil_div(q->p.m, LK_PRODUCT_ROWS) * block / q->blocks * LK_PRODUCT_ROWS,
+                    q->p.m);
 }
 
 /* Shares of packing, so that memory is read in order: whole panels where columns lie along k, else
  * some words of all panels. */
 static int64_t pack_units(const product *q)
 {
-    return q->tb ? q->panels : ceil_div(q->words, PACK_PART);
+    return q->tb ? q->panels : lk_ceil_div(q->words, PACK_PART);
 }
 
 static void pack_range(void *context, int64_t first, int64_t end)
@@ -283,7 +274,7 @@ static void pack_range(void *context, int64_t first, int64_t end)
         if (q->tb)
             pack_panel(q, batch, u % n, 0, q->words);
         for (int64_t panel = 0; !q->tb && panel < q->panels; panel++)
-            pack_panel(q, batch, panel, w0, least(w0 + PACK_PART, q->words));
+            pack_panel(q, batch, panel, w0, lk_least(w0 + PACK_PART, q->words));
     }
 }
 
@@ -294,7 +285,7 @@ typedef struct buffer {
 /* Where columns of a are packed from: a whole BLOCK if there is one, which is copied faster. */
 static int64_t first_column(const product *q, int64_t row)
 {
-    return q->p.m < BLOCK ? 0 : least(row, q->p.m - BLOCK);
+    return q->p.m < BLOCK ? 0 : lk_least(row, q->p.m - BLOCK);
 }
 
 static lk_product_rows rows_of(const product *q, int64_t batch, int64_t row, int64_t n, buffer *b)
@@ -303,7 +294,8 @@ static lk_product_rows rows_of(const product *q, int64_t batch, int64_t row, int
     const int64_t at = (batch * q->p.m + row) * q->p.k + q->k0;
     if (q->ta) {
         const int64_t first = first_column(q, row);
-        words_across(q, a, batch, q->p.m, 0, q->words, first, least(BLOCK, q->p.m), BLOCK, b->word);
+        words_across(q, a, batch, q->p.m, 0, q->words, first, lk_least(BLOCK, q->p.m), BLOCK,
+                     b->word);
         return (lk_product_rows){b->word + row - first, 1, BLOCK};
     }
     if (a->dtype == LK_F32 || (q->dot && q->p.k % 2 == 0))
@@ -312,7 +304,7 @@ static lk_product_rows rows_of(const product *q, int64_t batch, int64_t row, int
         for (int64_t w = 0; w < q->words; w += LK_LANES) {
             lk_lanes t;
             words_along(q, a, at + i * q->p.k + w * q->per,
-                        least(q->p.k - q->k0 - w * q->per, LK_LANES * q->per), &t);
+                        lk_least(q->p.k - q->k0 - w * q->per, LK_LANES * q->per), &t);
             lk_lanes_store(b->word + i * CHUNK + w, &t);
         }
     return (lk_product_rows){b->word, CHUNK, 1};
@@ -325,7 +317,7 @@ static void panel_times(const product *q, const lk_product_rows *a, const lk_til
                         int64_t n_rows, const lk_word *panel, int64_t at, int64_t col)
 {
     const lk_tensor *y = &q->c->out[0];
-    const int64_t width = width_of(q, col), n = least(width, q->p.n - col);
+    const int64_t width = width_of(q, col), n = lk_least(width, q->p.n - col);
     const float *bias = q->c->in[2].data;
     const int last = q->last && q->n_parts == 1;
     const lk_product_target t = {.dtype = last ? y->dtype : LK_F32,
@@ -359,7 +351,7 @@ static void ask_a(const product *q, const step *s, lk_tile_lines *h)
     const int64_t row = first_column(q, block_start(q, s->block));
     h->at[0] = (const char *)t->data + ((s->batch * q->p.k + s->k0) * q->p.m + row) * bytes;
     h->step[0] = q->p.m * bytes;
-    h->n[0] = ceil_div(BLOCK * bytes, LK_TILE_LINE) + 1;
+    h->n[0] = lk_ceil_div(BLOCK * bytes, LK_TILE_LINE) + 1;
 }
 
 /* A panel of b that is. */
@@ -370,7 +362,7 @@ static void ask_b(const product *q, const step *s, int64_t panel, lk_tile_lines 
     h->at[1] = (const char *)t->data +
                ((s->batch * q->p.k + s->k0) * q->p.n + panel * LK_PRODUCT_COLS) * bytes;
     h->step[1] = q->p.n * bytes;
-    h->n[1] = ceil_div(LK_PRODUCT_COLS * bytes, LK_TILE_LINE);
+    h->n[1] = lk_ceil_div(LK_PRODUCT_COLS * bytes, LK_TILE_LINE);
 }
 
 /* `next` is NULL after the last step. */
@@ -427,9 +419,9 @@ static void block_range(void *context, int64_t first, int64_t end)
 /* The chunk of k at k0. */
 static void take_chunk(product *q, int64_t k0)
 {
-    const int64_t left = ceil_div(q->p.k - k0, q->per);
+    const int64_t left = lk_ceil_div(q->p.k - k0, q->per);
     q->k0 = k0;
-    q->words = least(left, CHUNK);
+    q->words = lk_least(left, CHUNK);
     q->last = left <= CHUNK;
 }
 
@@ -467,7 +459,7 @@ static void run_workers(void *context, int64_t first, int64_t end)
     for (int64_t worker = first; worker < end; worker++) {
         const int64_t until = n * (worker + 1) / q.workers;
         step s = begin(&q, n * worker / q.workers);
-        q.packed = packed + worker * least(GROUP, q.panels) * LK_PRODUCT_COLS * most_words(&q);
+        q.packed = packed + worker * lk_least(GROUP, q.panels) * LK_PRODUCT_COLS * most_words(&q);
         while (s.task < until) {
             const step next = after(&q, &s);
             take_chunk(&q, s.k0);
@@ -489,7 +481,7 @@ static void add_range(void *context, int64_t first, int64_t end)
     for (int64_t row = first; row < end; row++) {
         const float *from = q->sums + (row / q->p.m * q->n_parts * q->p.m + row % q->p.m) * n;
         for (int64_t i = 0; i < n; i += LK_PRODUCT_COLS) {
-            const int64_t some = least(LK_PRODUCT_COLS, n - i);
+            const int64_t some = lk_least(LK_PRODUCT_COLS, n - i);
             float sum[LK_PRODUCT_COLS];
             for (int64_t j = 0; j < some; j++)
                 sum[j] = from[i + j];

@@ -198,18 +198,38 @@ LK_INLINE float lk_exp2_down(float x)
     return x < -126.0f ? 0.0f : p;
 }
 
-/* Rows of 32 bf16 into 32 pairs. */
-LK_INLINE void lk_tile_zip(const lk_bf16 *even, const lk_bf16 *odd, lk_word *to)
+static inline int64_t lk_ceil_div(int64_t a, int64_t b)
 {
+    return (a + b - 1) / b;
+}
+
+static inline int64_t lk_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 #if LK_VEC_DOT
+/* Rows of 32 bf16 as two vectors of 16 pairs. */
+LK_INLINE void lk_tile_pairs(const void *even, const void *odd, lk_vf x[2])
+{
     static const uint16_t order[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
                                        37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,
                                        11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
     const __m512i low = _mm512_loadu_si512(order);
     const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
     const __m512i e = _mm512_loadu_si512(even), o = _mm512_loadu_si512(odd);
-    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(e, low, o));
-    _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(e, high, o));
+    x[0] = (lk_vf)_mm512_permutex2var_epi16(e, low, o);
+    x[1] = (lk_vf)_mm512_permutex2var_epi16(e, high, o);
+}
+#endif
+
+/* Rows of 32 bf16 into 32 pairs. */
+LK_INLINE void lk_tile_zip(const lk_bf16 *even, const lk_bf16 *odd, lk_word *to)
+{
+#if LK_VEC_DOT
+    lk_vf x[2];
+    lk_tile_pairs(even, odd, x);
+    memcpy(to, x, sizeof x);
 #else
     (void)even;
     (void)odd;
