@@ -113,6 +113,23 @@ static void better_solvers_are_closer(void **state)
     lk_joint_free(&m);
 }
 
+static void bf16_makes_nearly_the_same(void **state)
+{
+    const lk_joint_clip clip = joint_toy_clip(0);
+    lk_joint *m = living();
+    lk_joint_sampling o = how("euler", 4);
+    made exact, x;
+    double far;
+    (void)state;
+    make(m, 1, &clip, o, &exact);
+    o.compute = "bf16";
+    make(m, 1, &clip, o, &x);
+    far = distance(&exact, &x);
+    if (!(far > 0 && far < 0.05))
+        fail_msg("bf16 is %g from f32", far);
+    lk_joint_free(&m);
+}
+
 /* A model that says 0 leaves the noise, whose deviation is then the normalisation's. */
 static void an_untrained_model_gives_noise(void **state)
 {
@@ -508,6 +525,7 @@ int main(void)
         cmocka_unit_test(levels_are_what_they_are_called),
         cmocka_unit_test(what_moves_counts_more),
         cmocka_unit_test(better_solvers_are_closer),
+        cmocka_unit_test(bf16_makes_nearly_the_same),
         cmocka_unit_test(an_untrained_model_gives_noise),
         cmocka_unit_test(what_is_held_comes_back),
         cmocka_unit_test(guidance_pushes_away),

@@ -1,5 +1,5 @@
-/* test_joint_scene.c - what stays the same through a clip: the scene against its definition, and
- * the part of the last layer that takes it over. */
+/* test_joint_scene.c - what stays the same through a clip: the scene against its definition, the
+ * part of the last layer that takes it over, and the noise that all latents have. */
 #include "tests/check.h"
 #include "tests/joint_toy.h"
 
@@ -134,12 +134,82 @@ static void what_is_taken_of_a_scene_is_the_same_in_every_latent(void **state)
     close_all(&m);
 }
 
+/* ---- noise ---- */
+
+enum { EACH = 500, OF_NOISE = 6 * EACH * K };
+
+static void draw(double share, float *e)
+{
+    const lk_joint_noise n = {7, 1, 30, 2, 40, EACH, K, share};
+    for (int64_t t = 0; t < OF_NOISE / K; t++)
+        lk_joint_draw_noise(&n, t, e + t * K);
+}
+
+/* Mean of a product of numbers that lie `apart` from each other. */
+static double together(const float *e, int64_t apart)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < OF_NOISE - apart; i++)
+        sum += (double)e[i] * (double)e[i + apart] / (double)(OF_NOISE - apart);
+    return sum;
+}
+
+static void latents_have_a_share_of_their_noise_in_common(void **state)
+{
+    static float e[OF_NOISE];
+    (void)state;
+    for (int k = 0; k <= 4; k++) {
+        draw(k / 4.0, e);
+        CHECK_CLOSE(together(e, 0), 1, 0.1);
+        CHECK_CLOSE(together(e, EACH * K), k / 4.0, 0.1);
+        CHECK_CLOSE(together(e, 3 * EACH * K), k / 4.0, 0.1);
+        CHECK_CLOSE(together(e, 1), 0, 0.1); /* another channel */
+        CHECK_CLOSE(together(e, K), 0, 0.1); /* another position */
+    }
+    for (int64_t i = 0; i < OF_NOISE; i++)
+        assert_true(e[i] == e[i % (EACH * K)]);
+}
+
+/* Of a picture's tokens that the batch made noisy, and of a model that leaves noise as it is. */
+static void training_and_sampling_draw_such_noise(void **state)
+{
+    lk_joint_config c = joint_toy_config("window");
+    lk_joint_clip clip = joint_toy_clip(0);
+    const lk_joint_sizes z = joint_toy_sizes(1);
+    enum { LATENT = JOINT_TOY_VIDEO / JOINT_TOY_LATENTS };
+    float video[JOINT_TOY_VIDEO], audio[JOINT_TOY_AUDIO], mean[3] = {0}, one[3] = {1, 1, 1};
+    lk_joint_sampling o;
+    lk_joint_batch b;
+    lk_joint *m = NULL;
+    (void)state;
+    c.common_noise = 1;
+    c.predict = "flow";
+    CHECK_OK(lk_joint_new(&m, &c, NULL));
+    CHECK_OK(lk_joint_set_scale(m, LK_JOINT_VIDEO, mean, one));
+    lk_option_defaults(lk_joint_sampling_options, &o);
+    CHECK_OK(lk_joint_sample(m, &z, &clip, &o, NULL, video, audio));
+    for (int i = LATENT; i < JOINT_TOY_VIDEO; i++)
+        assert_true(video[i] == video[i % LATENT]);
+    assert_true(video[0] != video[1] && audio[0] != audio[4]);
+
+    CHECK_OK(lk_joint_batch_open(&b, m, &z, "f32", 0, 1));
+    b.clips[0] = clip;
+    lk_joint_batch_mix(&b, 0, 5, 9, (double[]){0.5, 0.5});
+    for (int i = LATENT; i < JOINT_TOY_VIDEO; i++) /* target + x = noise */
+        CHECK_CLOSE(b.target[0][i] + clip.video[i],
+                    b.target[0][i % LATENT] + clip.video[i % LATENT], 1e-5);
+    lk_joint_batch_clear(&b);
+    lk_joint_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scene_is_what_explains_all_latents),
         cmocka_unit_test(the_last_layer_takes_over_what_it_is_told),
         cmocka_unit_test(what_is_taken_of_a_scene_is_the_same_in_every_latent),
+        cmocka_unit_test(latents_have_a_share_of_their_noise_in_common),
+        cmocka_unit_test(training_and_sampling_draw_such_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

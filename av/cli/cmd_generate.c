@@ -13,7 +13,7 @@
 
 typedef struct settings {
     const char *weights, *model, *vae, *codec, *embeddings, *prompt, *script, *image, *audio,
-        *video, *extend, *retake, *only, *fps, *size, *latents, *out, *solver, *device;
+        *video, *extend, *retake, *only, *fps, *size, *latents, *out, *solver, *compute, *device;
     double from, to, seconds, window, context, text, exchange;
     int seed, steps;
 } settings;
@@ -39,6 +39,8 @@ static const lk_option rows[] = {
     LK_OPT_TEXT(settings, size, "64x64", "of the picture"),
     LK_OPT_INT(settings, seed, 1, 0, 2147483647, "of the noise"),
     LK_OPT_CHOICE(settings, solver, "multistep", "euler|heun|multistep", "how steps are made"),
+    LK_OPT_CHOICE(settings, compute, "f32", "f32|bf16",
+                  "what the model multiplies in; bf16 is faster where processors have it"),
     LK_OPT_INT(settings, steps, 30, 1, 10000, "from noise to the clip"),
     LK_OPT_DOUBLE(settings, text, 1, 0, 100, "guidance by prompt and script, 1: none"),
     LK_OPT_DOUBLE(settings, exchange, 1, 0, 100, "guidance by the other stream, 1: none"),
@@ -73,6 +75,7 @@ static lk_status run(const settings *s)
                              .stop = lk_stop_flag()};
     lk_option_defaults(lk_joint_sampling_options, &o.sampling);
     o.sampling.solver = s->solver;
+    o.sampling.compute = s->compute;
     o.sampling.steps = s->steps;
     o.sampling.seed = s->seed;
     o.sampling.video_text = o.sampling.audio_text = s->text;

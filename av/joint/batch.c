@@ -132,6 +132,16 @@ static void mix(lk_joint_batch *b, uint64_t seed, int64_t number, int i, int s, 
     float *x = b->x[s] + i * n * channels, *target = b->target[s] + i * n * channels;
     float *weight = b->weight[s] + i * each;
     int64_t moving = 0;
+    const lk_joint_noise noise = {
+        .seed = seed,
+        .own = NOISE + (uint64_t)s,
+        .common = NOISE + 2,
+        .own_from = (uint64_t)(number * n * channels),
+        .common_from = (uint64_t)(number * each * channels),
+        .each = each,
+        .channels = channels,
+        .share = s ? 0 : b->m->config.common_noise,
+    };
     memset(x, 0, (size_t)(n * channels) * sizeof *x);
     memset(target, 0, (size_t)(n * channels) * sizeof *x);
     lk_joint_normalise(b->mean[s], b->deviation[s], channels, own, s ? c->audio : c->video, x);
@@ -146,11 +156,10 @@ static void mix(lk_joint_batch *b, uint64_t seed, int64_t number, int i, int s, 
         moving += free;
         if (t < own && level <= 0)
             held[t / each] = 1;
-        for (int k = 0; free && k < channels; k++) {
-            const int64_t at = t * channels + k;
-            const float e =
-                lk_rng_normal(seed, NOISE + (uint64_t)s, (uint64_t)(number * n * channels + at));
-            target[at] = e - x[at];
+        if (free)
+            lk_joint_draw_noise(&noise, t, target + t * channels);
+        for (int64_t at = t * channels; free && at < (t + 1) * channels; at++) {
+            target[at] -= x[at];
             x[at] += (float)level * target[at];
         }
     }

@@ -14,6 +14,14 @@
  * whose minimum in b_s is the logarithm of the mean over clips that have a part in it.  A stream
  * that is absent, or held whole, has none.
  *
+ * The noise of a picture's token at position p of latent i, with s = common_noise, is
+ *
+ *   e_ip = sqrt(s) a_p + sqrt(1 - s) b_ip,   a, b normal
+ *
+ * (Ge et al. 2023, "Preserve Your Own Correlation", section 4.1: mixed noise).  What stands still
+ * then has noise that stands still but for its smaller part, whatever a network makes of it stands
+ * still too, and what moves shows against it from the first steps on.
+ *
  * Levels in training: u = sigmoid(mean + deviation n), n normal, and the shift of a stream,
  * t = s u / (1 + (s - 1) u) (Esser et al. 2024, equation 23):
  *
@@ -71,6 +79,18 @@ void lk_joint_draw_levels(const lk_joint_config *c, uint64_t seed, int64_t clip,
     if (strcmp(c->noise, "clean_anchor") == 0 &&
         (double)lk_rng_uniform(seed, LEVELS + 1, at) < c->anchor)
         level[lk_rng_below(seed, LEVELS + 2, at, 2)] = 0;
+}
+
+void lk_joint_draw_noise(const lk_joint_noise *n, int64_t token, float *e)
+{
+    const uint64_t own = n->own_from + (uint64_t)(token * n->channels);
+    const uint64_t common = n->common_from + (uint64_t)(token % n->each * n->channels);
+    const float a = (float)sqrt(n->share), b = (float)sqrt(1 - n->share);
+    for (int k = 0; k < n->channels; k++) {
+        e[k] = lk_rng_normal(n->seed, n->own, own + (uint64_t)k);
+        if (n->share > 0)
+            e[k] = b * e[k] + a * lk_rng_normal(n->seed, n->common, common + (uint64_t)k);
+    }
 }
 
 /* ---- the loss ---- */

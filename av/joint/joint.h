@@ -61,7 +61,8 @@ typedef struct lk_joint_config {
     double level_mean, level_deviation; /* of the logit of t */
     double video_shift, audio_shift;    /* t' = s t / (1 + (s - 1) t) */
     double anchor;                      /* clean_anchor: share of clips with one stream clean */
-    int seed;                           /* of the initial weights */
+    double common_noise; /* share of the picture's noise that all its latents have, 0 .. 1 */
+    int seed;            /* of the initial weights */
 } lk_joint_config;
 
 extern const lk_option lk_joint_options[];
@@ -144,6 +145,7 @@ lk_joint_clip lk_joint_crop(const lk_joint_clip *clip, int from, int n, int64_t 
 typedef struct lk_joint_sampling {
     const char *solver;                  /* "euler", "heun", "multistep" */
     int steps;                           /* 1 .. 10000 */
+    const char *compute;                 /* "f32", "bf16": what layers multiply in */
     double video_text, audio_text;       /* guidance by the prompt and script; 1: none */
     double to_video, to_audio;           /* guidance by the exchange; 1: none */
     double video_shifted, audio_shifted; /* guidance away from what fits the other stream when

@@ -161,6 +161,18 @@ void lk_joint_draw_levels(const lk_joint_config *c, uint64_t seed, int64_t clip,
 void lk_joint_levels_at(const lk_joint_config *c, double u, double level[2]);
 /* The same at the time where stream s has this level. */
 void lk_joint_levels_where(const lk_joint_config *c, int s, double t, double level[2]);
+/* Where the noise of one stream of one clip is drawn from: a token's own, and what it has in common
+ * with the tokens of its position in the other latents, `each` to a latent. */
+typedef struct lk_joint_noise {
+    uint64_t seed;
+    uint64_t own, own_from;       /* stream of random numbers, and the first of them */
+    uint64_t common, common_from; /* likewise */
+    int64_t each;
+    int channels;
+    double share; /* common_noise; 0 for a sound */
+} lk_joint_noise;
+/* e [channels] of a token. */
+void lk_joint_draw_noise(const lk_joint_noise *n, int64_t token, float *e);
 /* t' = s t / (1 + (s - 1) t). */
 double lk_joint_shift(double t, double shift);
 

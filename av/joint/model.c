@@ -47,6 +47,7 @@ const lk_option lk_joint_options[] = {
     LK_OPT_DOUBLE(C, level_deviation, 1, 0, 10, "of the logit of a noise level"),
     LK_OPT_DOUBLE(C, video_shift, 1, 0.01, 100, "towards noise when above 1"),
     LK_OPT_DOUBLE(C, audio_shift, 1, 0.01, 100, "towards noise when above 1"),
+    LK_OPT_DOUBLE(C, common_noise, 0, 0, 1, "share of the picture's noise all its latents have"),
     LK_OPT_DOUBLE(C, anchor, 0.5, 0, 1, "clean_anchor: share of clips with one stream clean"),
     LK_OPT_INT(C, seed, 1, 0, 2147483647, "of the initial weights"),
     LK_OPT_END};

@@ -24,12 +24,14 @@
 #include <math.h>
 #include <string.h>
 
-#define NOISE UINT64_C(0x73616d706c650000)
+#define NOISE  UINT64_C(0x73616d706c650000)
+#define COMMON UINT64_C(0x73616d706c660000)
 
 #define O lk_joint_sampling
 const lk_option lk_joint_sampling_options[] = {
     LK_OPT_CHOICE(O, solver, "multistep", "euler|heun|multistep", "how steps are made"),
     LK_OPT_INT(O, steps, 30, 1, 10000, "from noise to latents"),
+    LK_OPT_CHOICE(O, compute, "f32", "f32|bf16", "what layers multiply in"),
     LK_OPT_DOUBLE(O, video_text, 1, 0, 100, "guidance of the picture by texts; 1: none"),
     LK_OPT_DOUBLE(O, audio_text, 1, 0, 100, "guidance of the sound by texts; 1: none"),
     LK_OPT_DOUBLE(O, to_video, 1, 0, 100, "guidance of the picture by the sound; 1: none"),
@@ -86,8 +88,10 @@ static lk_status make_room(sampler *s)
         LK_TRY(lk_joint_get_scale(s->m, (lk_joint_stream)i, s->mean[i], s->deviation[i]));
     }
     LK_TRY(lk_joint_placer_new(&s->placer, s->m, s->z));
+    const int bf16 = strcmp(s->o->compute, "bf16") == 0;
     LK_TRY(lk_graph_new(&s->g, &(lk_graph_config){.backend = lk_params_backend(s->m->params),
-                                                  .params = s->m->params}));
+                                                  .params = s->m->params,
+                                                  .compute = bf16 ? LK_BF16 : LK_F32}));
     lk_joint_network(s->g, s->m, s->z, &s->in, s->v);
     for (int i = 0; i < 2; i++)
         if (!lk_is_none(s->v[i]))
@@ -127,15 +131,22 @@ static void begin(sampler *s, int i)
         const uint8_t *held = i ? c->audio_held : c->video_held;
         const float *given = i ? c->audio : c->video;
         const int64_t own = (i ? c->n_sounds : c->n_latents) * each;
+        const lk_joint_noise noise = {
+            .seed = (uint64_t)s->o->seed,
+            .own = NOISE + 2 * (uint64_t)b + (uint64_t)i,
+            .common = COMMON + (uint64_t)b,
+            .each = each,
+            .channels = channels,
+            .share = i ? 0 : s->m->config.common_noise,
+        };
         for (int64_t t = 0; t < own; t++) {
             float *x = s->x[i] + (b * n + t) * channels;
             s->moves[i][b * n + t] = !(held && held[t / each]);
             if (held && held[t / each])
                 lk_joint_normalise(s->mean[i], s->deviation[i], channels, 1, given + t * channels,
                                    x);
-            for (int k = 0; s->moves[i][b * n + t] && k < channels; k++)
-                x[k] = lk_rng_normal((uint64_t)s->o->seed, NOISE + 2 * (uint64_t)b + (uint64_t)i,
-                                     (uint64_t)(t * channels + k));
+            else
+                lk_joint_draw_noise(&noise, t, x);
         }
     }
 }
@@ -297,8 +308,8 @@ lk_status lk_joint_sample(lk_joint *m, const lk_joint_sizes *sizes, const lk_joi
 {
     lk_status st = LK_OK;
     sampler s = {.m = m, .z = sizes, .clips = clips, .o = sampling, .placed = -1};
-    LK_REQUIRE(sampling->solver && sampling->steps > 0, LK_E_ARG,
-               "sampling needs a solver and at least one step");
+    LK_REQUIRE(sampling->solver && sampling->compute && sampling->steps > 0, LK_E_ARG,
+               "sampling needs a solver, what to compute in, and at least one step");
     LK_TRY(lk_joint_check_sizes(m, sizes));
     LK_TRY(lk_joint_check_clips(m, sizes, clips));
     LK_TRY(make_room(&s));
