@@ -19,7 +19,7 @@ lk_joint_config joint_toy_config(const char *exchange)
     c.audio_channels = 4;
     c.patch = 1;
     c.places = true;
-    c.scene = true;
+    c.scene = c.still = true;
     c.exchange = exchange;
     c.before_ms = c.after_ms = 40;
     return c;

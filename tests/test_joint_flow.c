@@ -98,7 +98,7 @@ static void better_solvers_are_closer(void **state)
     made exact, x;
     double error[3];
     (void)state;
-    c.places = c.scene = false; /* more weights by lot, and the way is less smooth */
+    c.places = c.scene = c.still = false; /* more weights by lot, and the way is less smooth */
     CHECK_OK(joint_toy_new(&m, &c, NULL));
     forget_levels(m);
     make(m, 1, &clip, how("heun", 400), &exact);
@@ -140,6 +140,7 @@ static void an_untrained_model_gives_noise(void **state)
     made x;
     (void)state;
     c.predict = "flow";
+    c.still = false;
     CHECK_OK(lk_joint_new(&m, &c, NULL));
     CHECK_OK(lk_joint_set_scale(m, LK_JOINT_AUDIO, mean, deviation));
     make(m, 1, &clip, how("multistep", 3), &x);

@@ -219,7 +219,7 @@ static void exchanges_let_through_what_they_say(void **state)
         lk_joint_config c = joint_toy_config(cases[i].exchange);
         lk_joint *m;
         unsigned sounds, latents;
-        c.scene = false; /* every latent knows of every other through it */
+        c.scene = c.still = false; /* every latent knows of every other through them */
         c.directions = cases[i].directions;
         c.clock = cases[i].clock;
         m = only_exchange(c);

@@ -115,6 +115,38 @@ static void the_last_layer_takes_over_what_it_is_told(void **state)
     close_all(&m);
 }
 
+/* How still an output is, as a function of its number; y is -x. */
+static double still(int j)
+{
+    return 1 / (1 + exp(2 - (j % K - 1.0)));
+}
+
+static void what_stands_still_is_said_once(void **state)
+{
+    made m;
+    float got[BATCH * N * K];
+    const float bias[K] = {-1, 0, 1};
+    lk_var y;
+    (void)state;
+    open_all(&m);
+    y = lk_joint_said_once(m.g, &sizes, &m.in, m.x, m.x, lk_scale(m.g, m.x, -1));
+    CHECK_OK(
+        lk_params_write(m.params, lk_params_find(m.params, "still.bias"), LK_VALUE, LK_F32, bias));
+    solve(&m, y, got);
+    for (int b = 0; b < BATCH; b++)
+        for (int j = 0; j < CELLS * K; j++) {
+            double sum = 0;
+            for (int i = 0; i < there[b]; i++)
+                sum += still(j) * (i < held[b] ? number(b, i, j) : -number(b, i, j));
+            for (int i = 0; i < there[b]; i++) {
+                const double mean = sum / (still(j) * there[b] + 1e-3), said = -number(b, i, j);
+                CHECK_CLOSE(got[(b * LATENTS + i) * CELLS * K + j], said + still(j) * (mean - said),
+                            1e-5);
+            }
+        }
+    close_all(&m);
+}
+
 /* A clip in which nothing moves, given with noise: a trained model could answer with the scene
  * alone, and its frames would be one. */
 static void what_is_taken_of_a_scene_is_the_same_in_every_latent(void **state)
@@ -184,6 +216,7 @@ static void training_and_sampling_draw_such_noise(void **state)
     (void)state;
     c.common_noise = 1;
     c.predict = "flow";
+    c.still = false;
     CHECK_OK(lk_joint_new(&m, &c, NULL));
     CHECK_OK(lk_joint_set_scale(m, LK_JOINT_VIDEO, mean, one));
     lk_option_defaults(lk_joint_sampling_options, &o);
@@ -208,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_scene_is_what_explains_all_latents),
         cmocka_unit_test(the_last_layer_takes_over_what_it_is_told),
         cmocka_unit_test(what_is_taken_of_a_scene_is_the_same_in_every_latent),
+        cmocka_unit_test(what_stands_still_is_said_once),
         cmocka_unit_test(latents_have_a_share_of_their_noise_in_common),
         cmocka_unit_test(training_and_sampling_draw_such_noise),
     };

@@ -187,6 +187,7 @@ static void losses_are_what_they_are_called(void **state)
     double loss[BANDS], square[2] = {0, 0}, n[2] = {0, 0};
     (void)state;
     c.predict = "flow";
+    c.still = false;
     CHECK_OK(lk_joint_new(&m, &c, NULL));
     configure(m, 1, "zero");
     config.rate = config.last_rate = 0;

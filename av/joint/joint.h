@@ -55,6 +55,7 @@ typedef struct lk_joint_config {
     double chunk_ms;            /* block_causal */
     bool places;                /* events are laid on the picture where they are (lay.c) */
     bool scene;                 /* what stays the same through a clip is told apart (scene.c) */
+    bool still;                 /* what stands still is said once (scene.c); predict "clean" */
     bool relative_values; /* what crosses, or comes from the script, says how much later it is */
     /* noise levels */
     const char *noise;                  /* shared, independent, clean_anchor, dual_shift */

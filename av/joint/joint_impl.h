@@ -108,6 +108,9 @@ lk_var lk_joint_feed(lk_graph *g, const char *name, lk_var x);
 lk_var lk_joint_scene(lk_graph *g, const lk_joint_sizes *s, const lk_joint_inputs *in, lk_var x);
 lk_var lk_joint_over_latents(lk_graph *g, const lk_joint_sizes *s, lk_var y, lk_var scene);
 lk_var lk_joint_taken_over(lk_graph *g, const lk_joint_sizes *s, lk_var h, lk_var x, lk_var scene);
+/* What the last layer says, y [B, N, K] of h, with what stands still said once; f32. */
+lk_var lk_joint_said_once(lk_graph *g, const lk_joint_sizes *s, const lk_joint_inputs *in, lk_var h,
+                          lk_var x, lk_var y);
 
 /* ---- place.c ---- */
 

@@ -40,6 +40,7 @@ const lk_option lk_joint_options[] = {
     LK_OPT_DOUBLE(C, chunk_ms, 160, 1, 1e7, "block_causal: length of a chunk"),
     LK_OPT_BOOL(C, places, false, "events are laid on the picture where they are"),
     LK_OPT_BOOL(C, scene, false, "what stays the same through a clip is told apart"),
+    LK_OPT_BOOL(C, still, false, "what stands still is said once; wants predict=clean"),
     LK_OPT_BOOL(C, relative_values, true, "what is seen of the other says how much later it is"),
     LK_OPT_CHOICE(C, noise, "independent", "shared|independent|clean_anchor|dual_shift",
                   "noise levels of the two streams"),
@@ -95,6 +96,8 @@ static lk_status settle_sizes(lk_joint_config *c)
         }
     LK_REQUIRE(c->video_channels > 0 && c->audio_channels > 0, LK_E_ARG,
                "a joint model needs the numbers of channels of both latents");
+    LK_REQUIRE(!c->still || strcmp(c->predict, "clean") == 0, LK_E_ARG,
+               "still=true says clips once, not flows: it wants predict=clean");
     LK_REQUIRE(c->width % c->heads == 0 && c->width / c->heads % 8 == 0 &&
                    c->width / c->heads <= 256,
                LK_E_ARG,

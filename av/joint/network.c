@@ -391,6 +391,8 @@ static lk_var leave(net *n, int s)
     x = lk_nn_dense(g, "out", h, lk_joint_channels(n->m, s) * each, 0);
     if (n->m->config.scene)
         x = lk_add(g, x, lk_joint_taken_over(g, n->s, h, n->given[s], s ? LK_NONE : n->scene));
+    if (n->m->config.still && s == 0)
+        x = lk_joint_said_once(g, n->s, n->in, h, n->given[s], x);
     lk_scope_end(g);
     x = lk_cast(g, s ? x : unfold(n, x), LK_F32);
     return strcmp(n->m->config.predict, "clean") == 0 ? flow_of(n, s, x) : x;
@@ -409,7 +411,7 @@ static void stream_inputs(lk_graph *g, const lk_joint *m, const lk_joint_sizes *
                         LK_SHAPE(b, positions, lk_joint_channels(m, s)));
     in->held[s] = lk_input(g, s ? "audio.held" : "video.held", LK_F32, LK_SHAPE(b, n, 1));
     in->level[s] = lk_input(g, s ? "audio.level" : "video.level", LK_F32, LK_SHAPE(b, 1));
-    if (s == 0 && m->config.scene)
+    if (s == 0 && (m->config.scene || m->config.still))
         in->there = lk_input(g, "video.there", LK_F32, LK_SHAPE(b, z->latents));
     in->turn[s] = lk_input(g, s ? "audio.turn" : "video.turn", LK_F32, LK_SHAPE(b, n, 2, pairs));
     in->meet[s] = lk_input(g, s ? "audio.meet" : "video.meet", LK_F32, LK_SHAPE(b, n, 2, pairs));

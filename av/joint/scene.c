@@ -14,8 +14,22 @@
  *
  * with U and V from zero: what a token keeps of the scene, and of itself where there is little
  * noise left, need not pass through the width of the network.  A stream of sound has no scene.
+ *
+ * What the last layer says of a place that stands still differs from latent to latent by what it
+ * cannot tell apart, and that is seen as flicker.  So (model.still) each number y_i of latent i
+ * also comes with how still it is there, s_i = sigmoid(S h_i - 2), and what is said is
+ *
+ *   y_i + s_i (mean - y_i),     mean = sum_j a_j s_j y_j / (sum_j a_j s_j + 1/1000)
+ *
+ * with a_j = 1 where latent j is there, and for a latent that is held its own x in the place of y:
+ * what stands still is said once for the whole clip, and stays what it was where the clip is given.
+ * Clips have to be what the last layer says (predict=clean); flows differ as their noise does.
  */
 #include "av/joint/joint_impl.h"
+
+/* Nearly nothing counts as still before training says so. */
+#define STILL_AT_FIRST (-2)
+#define LEAST_WEIGHT   1e-3
 
 /* [B, N, K] of tokens as [B, latents, positions, K]. */
 static lk_var by_latent(lk_graph *g, const lk_joint_sizes *s, lk_var x)
@@ -57,4 +71,21 @@ lk_var lk_joint_taken_over(lk_graph *g, const lk_joint_sizes *s, lk_var h, lk_va
         y = lk_add(g, y, lk_reshape(g, stays, lk_var_shape(g, y)));
     }
     return y;
+}
+
+lk_var lk_joint_said_once(lk_graph *g, const lk_joint_sizes *s, const lk_joint_inputs *in, lk_var h,
+                          lk_var x, lk_var y)
+{
+    const lk_var there = lk_reshape(g, in->there, LK_SHAPE(s->batch, s->latents, 1, 1));
+    const lk_var held = by_latent(g, s, in->held[0]);
+    lk_var still = lk_cast(g, lk_nn_dense(g, "still", h, lk_var_dim(g, x, -1), 0), LK_F32);
+    lk_var weight, known, mean;
+    still = lk_unary(g, LK_SIGMOID, lk_affine(g, by_latent(g, s, still), 1, STILL_AT_FIRST), 0, 0);
+    weight = lk_mul(g, still, there);
+    y = by_latent(g, s, lk_cast(g, y, LK_F32));
+    known = lk_add(g, y, lk_mul(g, held, lk_sub(g, by_latent(g, s, x), y)));
+    mean = lk_reduce_sum(g, lk_mul(g, weight, known), 1u << 1, 1);
+    mean = lk_div(g, mean, lk_affine(g, lk_reduce_sum(g, weight, 1u << 1, 1), 1, LEAST_WEIGHT));
+    y = lk_add(g, y, lk_mul(g, still, lk_sub(g, mean, y)));
+    return lk_reshape(g, y, LK_SHAPE(s->batch, lk_joint_tokens(s, 0), lk_var_dim(g, x, -1)));
 }
