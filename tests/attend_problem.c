@@ -134,11 +134,11 @@ int attend_wrong(const attend_problem *p, const attend_answer *ours, const atten
         double most, most_plain;
         const double d = attend_difference(ours, exact, i, &most);
         const double plain_d = attend_difference(plain, exact, i, &most_plain);
-        /* Gradients are sums of products of rounded dS, which may cancel; those of slopes are sums
-         * over all pairs, and so few numbers that all of plain's may be right by luck, and none of
-         * them large. */
+        /* Gradients are sums of products of rounded dS, which may cancel.  Those of slopes are sums
+         * over all pairs, and so few numbers that all of plain's may be right by luck; but nothing
+         * of theirs need be rounded. */
         const double factor = i < ATTEND_DQ ? 2 : 3;
-        const double rest = i < ATTEND_DQ ? 0x1p-9 : i < ATTEND_DSLOPE ? 0x1p-8 : 0x1p-6;
+        const double rest = i < ATTEND_DQ ? 0x1p-9 : i < ATTEND_DSLOPE ? 0x1p-8 : 0x1p-12;
         const double single = i < ATTEND_DSLOPE ? 1e-5 : 4e-5;
         const double bar = p->dtype == LK_F32 ? single * most : factor * plain_d + rest * most;
         if (d <= bar + 4e-6) /* gradients may be sums of nothing but rounding */

@@ -96,9 +96,9 @@ def modulated(x, rows, i):
 
 
 class Joint(nn.Module):
-    def __init__(self, width, heads, blocks, text_blocks, channels, patch, places, scene):
+    def __init__(self, width, heads, blocks, text_blocks, channels, patch, places, scene, still):
         super().__init__()
-        self.places, self.scene = places, scene
+        self.places, self.scene, self.still = places, scene, still
         pairs = width // heads // 2
         self.half = pairs // 2
         self.each = (channels[0] * patch * patch, channels[1])
@@ -118,6 +118,8 @@ class Joint(nn.Module):
         if scene:
             self.seen, self.stays = nn.Linear(self.each[0], width), nn.Linear(width, self.each[0])
             self.kept = nn.ModuleList(nn.Linear(width, self.each[s]) for s in range(2))
+        if still:
+            self.stillness = nn.Linear(width, self.each[0])
         self.register_buffer("speeds", torch.logspace(0, 3, 32))
         self.balance = nn.Parameter(torch.zeros(2))
 
@@ -136,9 +138,9 @@ class Joint(nn.Module):
             x.append(self.enter[s](torch.cat(parts, -1)))
             if s == 0 and self.scene:
                 signal = 1 - z["level"][0][:, :, None] * (1 - z["held"][0][:, :: self.cells(z)])
-                still = (z["x"][0].unflatten(1, (-1, self.cells(z))) * signal[..., None]).sum(1, keepdim=True)
-                still = still / (signal.square().sum(1)[:, None, None] + 1)
-                x[0] = (x[0].unflatten(1, (-1, self.cells(z))) + self.seen(still)).flatten(1, 2)
+                scene = (z["x"][0].unflatten(1, (-1, self.cells(z))) * signal[..., None]).sum(1, keepdim=True)
+                scene = scene / (signal.square().sum(1)[:, None, None] + 1)
+                x[0] = (x[0].unflatten(1, (-1, self.cells(z))) + self.seen(scene)).flatten(1, 2)
             if s == 0 and self.places:
                 what = (z["what"] @ events.float()).reshape(*x[0].shape[:2], -1)
                 x[0] = x[0] + self.laid(F.gelu(self.what(what) + self.where(z["where"]), approximate="tanh"))
@@ -171,8 +173,13 @@ class Joint(nn.Module):
             if self.scene:
                 clean = clean + self.kept[s](h) * z["x"][s]
             if s == 0 and self.scene:
-                clean = clean + (self.stays(h).unflatten(1, (-1, self.cells(z))) * still).flatten(1, 2)
+                clean = clean + (self.stays(h).unflatten(1, (-1, self.cells(z))) * scene).flatten(1, 2)
             clean = clean.float()
+            if s == 0 and self.still:
+                said, given, held, still = (t.unflatten(1, (-1, self.cells(z))) for t in (
+                    clean, z["x"][0], z["held"][0], torch.sigmoid(self.stillness(h).float() - 2)))
+                mean = (still * (said + held * (given - said))).sum(1, keepdim=True) / (still.sum(1, keepdim=True) + 1e-3)
+                clean = (said + still * (mean - said)).flatten(1, 2)
             v = (z["x"][s] - clean) / z["level"][s].clamp(0.05, 1)[:, :, None]
             loss = loss + (-self.balance[s]).exp() * (v - z["target"][s]).square().mean() + self.balance[s]
         return loss
@@ -216,7 +223,7 @@ def torch_turn(a):
     blocks = a.blocks or blocks
     torch.manual_seed(1)
     m = Joint(width, heads, blocks, text_blocks, (a.sizes["video_channels"], a.sizes["audio_channels"]), a.patch,
-              a.places, a.scene)
+              a.places, a.scene, a.still)
     z = inputs(a, width, heads)
     optim = torch.optim.AdamW(m.parameters(), 5e-4, (0.9, 0.99), fused=True)
     average = [p.detach().clone() for p in m.parameters()]
@@ -239,7 +246,7 @@ def lockstep_turn(a, run):
     subprocess.run(["rm", "-rf"] + [f for f in run.glob("*") if f.name != "latents"])
     command = [a.lockstep, "train", "joint", f"data=[{','.join(a.data)}]", f"tokenizers.vae={a.vae}",
                f"tokenizers.codec={a.codec}", f"tokenizers.batch={a.batch}", f"model.preset={a.preset}", f"model.blocks={a.blocks}",
-               f"model.patch={a.patch}", f"model.places={str(a.places).lower()}", f"model.scene={str(a.scene).lower()}",
+               f"model.patch={a.patch}", f"model.places={str(a.places).lower()}", f"model.scene={str(a.scene).lower()}", f"model.still={str(a.still).lower()}",
                f"train.steps={a.steps}", f"train.compute={a.dtype}", "train.log_every=1",
                "train.save_every=0", "-o", run]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
@@ -262,6 +269,7 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--places", action="store_true")
     p.add_argument("--scene", action="store_true")
+    p.add_argument("--still", action="store_true")
     p.add_argument("--blocks", type=int, default=0, help="0: the preset's")
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--rounds", type=int, default=3)

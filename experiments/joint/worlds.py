@@ -9,6 +9,7 @@ sounds and pictures its given partners.  Rows of the table:
     rendered   the worlds' own clips: what the measures say when everything is right
     copied     the same through both tokenizers: what the model could reach at most
     script     generated from caption and script, which says when what happens and where what moves is
+    apart      the same by weights that do not let the streams see each other (--exchange 0)
     events     the same without places and paths: when what happens
     prompt     generated from the caption
     sound      a picture for the rendered sound
@@ -38,7 +39,7 @@ SECONDS = {"impacts": 2.56, "talker": 6, "dancer": 4}  # so long that the measur
 WINDOW = 2.56  # what models are trained on; longer clips are made in windows
 REACH_S, CLOSE_S = 0.25, 0.08
 FIRST_S = 2  # of an extended clip
-ROWS = ["rendered", "copied", "script", "events", "prompt", "sound", "picture", "shuffled"]
+ROWS = ["rendered", "copied", "script", "apart", "events", "prompt", "sound", "picture", "shuffled"]
 
 
 def run(*command):
@@ -76,15 +77,16 @@ def make(a, world, row, clip):
         latents.unlink(missing_ok=True)
     else:
         command = [a.lockstep, "generate", "--model", a.model, *tokenizers, "--prompt", clip["caption"], "--steps", a.steps,
-                   "--fps", a.fps, "--seed", clip["index"] + 1, "--text", a.text, "--exchange", a.exchange]
-        if row in ("script", "events", "extended"):
+                   "--fps", a.fps, "--seed", clip["index"] + 1, "--compute", a.compute, "--text", a.text,
+                   "--exchange", 0 if row == "apart" else a.exchange]
+        if row in ("script", "apart", "events", "extended"):
             command += ["--script", rendered.with_suffix(".events" if row == "events" else ".txt")]
         if row == "extended":
             first = out.with_suffix(".h5")
             run(*command, "--seconds", FIRST_S, "--latents", first, "-o", out.with_suffix(".first.mp4"))
             command += ["--extend", first]
         command += ["-o", out]
-        if row in ("script", "events", "prompt", "extended"):
+        if row in ("script", "apart", "events", "prompt", "extended"):
             command += ["--seconds", clip["seconds"]]
         if clip["seconds"] > WINDOW and row != "extended":  # which has windows anyhow
             command += ["--window", WINDOW]
@@ -240,6 +242,7 @@ def main():
     p.add_argument("--seconds", type=float, help="of a clip; without it, what each world's measures want")
     p.add_argument("--steps", type=int, default=30)
     p.add_argument("--text", type=float, default=1)
+    p.add_argument("--compute", default="f32", choices=["f32", "bf16"])
     p.add_argument("--exchange", type=float, default=1)
     p.add_argument("--jobs", type=int, default=os.cpu_count())
     a = p.parse_args()

@@ -21,6 +21,7 @@ template <typename T> struct lk_attend_args {
     const float *slope;  /* [H, 2] or NULL */
     const float *times;  /* [B, N + M] */
     const T *dout;       /* [B, H, N, D] */
+    const float *dlse;   /* [B, H, N] or NULL */
     const float *e;      /* [B, H, N] dout . out - dlse */
     T *dq, *dk, *dv;     /* each may be NULL */
     float *dslope;       /* [B H tiles, 2] parts of the slopes' gradient, or NULL */
@@ -190,6 +191,31 @@ LK_DEVICE void lk_tile_gather(float (*acc)[4], const float (*s)[4], Tile &b, int
             lk_mma(acc[2 * c + 1], a, r + 2);
         }
     }
+}
+
+/* What a row adds to its slopes' gradient, -sum ds |dt| over earlier keys and over later ones.  Its
+ * weights p are 1 together, so its ds are dlse together.  They are not quite, since e comes of an
+ * output that was rounded; e's error has the weights' shape, and |dt| makes it large.  So what the
+ * sum says is too much is taken out again, ds - p (sum ds - dlse) / sum p. */
+struct lk_slope_sums {
+    float ds, p, ds_dt[2], p_dt[2];
+};
+
+LK_DEVICE void lk_slope_add(lk_slope_sums *s, float p, float ds, float dt)
+{
+    const float far = fabsf(dt);
+    s->ds += ds;
+    s->p += p;
+    s->ds_dt[0] += dt < 0 ? 0.0f : ds * far;
+    s->ds_dt[1] += dt < 0 ? ds * far : 0.0f;
+    s->p_dt[0] += dt < 0 ? 0.0f : p * far;
+    s->p_dt[1] += dt < 0 ? p * far : 0.0f;
+}
+
+/* Of one side; ds and p are sums over the whole row. */
+LK_DEVICE float lk_slope_gradient(const lk_slope_sums *s, int side, float ds, float p, float dlse)
+{
+    return p > 0 ? s->p_dt[side] * (ds - dlse) / p - s->ds_dt[side] : 0.0f;
 }
 
 LK_DEVICE float lk_quad_max(float x)

@@ -138,7 +138,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
     const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const float *slope = a.slope ? a.slope + 2 * h : NULL;
     unsigned q[D / 16][4], dout[D / 16][4];
-    float acc[D / 8][4] = {}, dslope[2] = {};
+    float acc[D / 8][4] = {};
+    lk_slope_sums sums[2] = {};
     query mine_of[2];
     int j = tile.first / KEYS * KEYS;
     int stage = 0;
@@ -178,10 +179,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
                 const float dt =
                     a.slope && sees ? m.time - a.times[b * (a.n + a.m) + a.n + at] : 0.0f;
                 pair_gradient(a, slope, dt, sees, m.lse, m.e, &s[i][x], &ds[i][x]);
-                if (a.slope) {
-                    dslope[0] -= dt < 0 ? 0.0f : ds[i][x] * dt;
-                    dslope[1] += dt < 0 ? ds[i][x] * dt : 0.0f;
-                }
+                if (a.slope)
+                    lk_slope_add(&sums[x / 2], s[i][x], ds[i][x], dt);
             }
             LK_UNROLL
             for (int i = 0; i < COLS / PART; i++)
@@ -197,10 +196,18 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attention_dq_kernel(lk_attend_a
     for (int i = 0; i < D / 8; i++)
         *(unsigned *)(a.dq + (head_row + mine + g + 8 * r) * D + 8 * i + 2 * t) =
             lk_pack(acc[i][2 * r] * a.scale, acc[i][2 * r + 1] * a.scale);
+    float dslope[2] = {};
     for (int r = 0; a.dslope && r < 2; r++) {
-        const double sum = lk_block_sum_of<32 * WARPS>(dslope[r]);
+        const float p = lk_quad_sum(sums[r].p), all = lk_quad_sum(sums[r].ds);
+        const int there = mine + g + 8 * r < a.n;
+        const float dlse = a.dlse && there ? a.dlse[head_row + mine + g + 8 * r] : 0.0f;
+        dslope[0] += lk_slope_gradient(&sums[r], 0, all, p, dlse);
+        dslope[1] += lk_slope_gradient(&sums[r], 1, all, p, dlse);
+    }
+    for (int side = 0; a.dslope && side < 2; side++) {
+        const double sum = lk_block_sum_of<32 * WARPS>(dslope[side]);
         if (threadIdx.x == 0)
-            a.dslope[2 * ((int64_t)blockIdx.y * gridDim.x + blockIdx.x) + r] = (float)sum;
+            a.dslope[2 * ((int64_t)blockIdx.y * gridDim.x + blockIdx.x) + side] = (float)sum;
     }
 }
 
@@ -497,6 +504,7 @@ static lk_status grad_launch(const lk_call *c, lk_cuda_stream stream)
     }
     a.lse = (float *)c->in[LK_ATTENTION_LSE].data;
     a.dout = (const lk_bf16 *)c->in[LK_ATTENTION_DOUT].data;
+    a.dlse = (const float *)c->in[LK_ATTENTION_DLSE].data;
     a.e = e;
     a.dq = (lk_bf16 *)c->out[0].data;
     a.dk = (lk_bf16 *)c->out[1].data;

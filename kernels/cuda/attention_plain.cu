@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(LK_THREADS)
     const int64_t u = lk_thread_index() / 32, b = u / a.n / a.heads, h = u / a.n % a.heads;
     const int64_t i = u % a.n;
     const int64_t kv = (b * a.kv_heads + h * a.kv_heads / a.heads) * a.m;
-    float q[SLICES], g[SLICES], x[SLICES], acc[SLICES] = {}, dslope[2] = {};
+    float q[SLICES], g[SLICES], x[SLICES], acc[SLICES] = {};
+    lk_slope_sums sums = {};
     lk_run run;
     if (u >= n_rows)
         return;
@@ -111,13 +112,13 @@ __global__ void __launch_bounds__(LK_THREADS)
         p = exp2f(score(a, h, dot_slices(q, x), dt) - a.lse[u] * LK_LOG2_E);
         ds *= p;
         add_slices(acc, ds, x);
-        dslope[0] -= dt < 0 ? 0.0f : ds * dt;
-        dslope[1] += dt < 0 ? ds * dt : 0.0f;
+        lk_slope_add(&sums, p, ds, dt);
     }
     if (a.dq)
         store_slices(a.dq + u * a.d, acc, a.scale, a.d);
     if (a.dslope && threadIdx.x % 32 < 2)
-        a.dslope[2 * u + threadIdx.x % 32] = threadIdx.x % 32 ? dslope[1] : dslope[0];
+        a.dslope[2 * u + threadIdx.x % 32] =
+            lk_slope_gradient(&sums, threadIdx.x % 32, sums.ds, sums.p, a.dlse ? a.dlse[u] : 0.0f);
 }
 
 template <typename T>
@@ -171,6 +172,7 @@ template <typename T> static lk_status backward(const lk_call *c, lk_cuda_stream
     lk_attend_args<T> a = lk_attend_args_of<T>(c);
     a.lse = (float *)c->in[LK_ATTENTION_LSE].data;
     a.dout = (const T *)c->in[LK_ATTENTION_DOUT].data;
+    a.dlse = (const float *)c->in[LK_ATTENTION_DLSE].data;
     a.e = (const float *)c->work;
     a.dq = (T *)c->out[0].data;
     a.dk = (T *)c->out[1].data;
