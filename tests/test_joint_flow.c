@@ -223,7 +223,7 @@ static void what_moves_counts_more(void **state)
         const double motion = (double[]){0, 0.6, 1}[r];
         const double w[2] = {1 - motion + motion * 0.5, 1 - motion + motion * 1.5};
         lk_joint_batch b;
-        CHECK_OK(lk_joint_batch_open(&b, m, &sizes, "f32", 0, 1));
+        CHECK_OK(lk_joint_batch_open(&b, m, &sizes, "f32", 0, 0, 1));
         b.motion = motion;
         b.clips[0] = clip;
         lk_joint_batch_mix(&b, 0, 1, 0, (double[]){0.5, 0.5});

@@ -32,7 +32,7 @@ static void open_problem(problem *q, const lk_joint_config *c, const lk_backend 
     CHECK_OK(joint_toy_new(&q->m, c, backend));
     CHECK_OK(lk_graph_new(
         &q->g, &(lk_graph_config){.backend = backend, .params = q->m->params, .train = 1}));
-    lk_joint_loss_graph(q->g, q->m, &s, &q->loss);
+    lk_joint_loss_graph(q->g, q->m, &s, 0.5, &q->loss);
     lk_backward(q->g, q->loss.loss);
     CHECK_OK(lk_graph_compile(q->g));
     CHECK_OK(lk_joint_placer_new(&q->p, q->m, &s));

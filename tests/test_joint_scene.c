@@ -1,5 +1,6 @@
 /* test_joint_scene.c - what stays the same through a clip: the scene against its definition, the
- * part of the last layer that takes it over, and the noise that all latents have. */
+ * part of the last layer that takes it over, the noise that all latents have, and the loss of what
+ * errors change. */
 #include "tests/check.h"
 #include "tests/joint_toy.h"
 
@@ -118,7 +119,7 @@ static void the_last_layer_takes_over_what_it_is_told(void **state)
 /* How still an output is, as a function of its number; y is -x. */
 static double still(int j)
 {
-    return 1 / (1 + exp(2 - (j % K - 1.0)));
+    return 1 / (1 + exp(-1 - (j % K - 1.0)));
 }
 
 static void what_stands_still_is_said_once(void **state)
@@ -225,13 +226,60 @@ static void training_and_sampling_draw_such_noise(void **state)
         assert_true(video[i] == video[i % LATENT]);
     assert_true(video[0] != video[1] && audio[0] != audio[4]);
 
-    CHECK_OK(lk_joint_batch_open(&b, m, &z, "f32", 0, 1));
+    CHECK_OK(lk_joint_batch_open(&b, m, &z, "f32", 0, 0, 1));
     b.clips[0] = clip;
     lk_joint_batch_mix(&b, 0, 5, 9, (double[]){0.5, 0.5});
     for (int i = LATENT; i < JOINT_TOY_VIDEO; i++) /* target + x = noise */
         CHECK_CLOSE(b.target[0][i] + clip.video[i],
                     b.target[0][i % LATENT] + clip.video[i % LATENT], 1e-5);
     lk_joint_batch_clear(&b);
+    lk_joint_free(&m);
+}
+
+/* ---- the loss ---- */
+
+static double output(const lk_joint_batch *b, const char *name)
+{
+    double x;
+    CHECK_OK(lk_graph_read(b->graph, lk_graph_find(b->graph, name), LK_F64, &x));
+    return x;
+}
+
+/* Of a model that says 0, whose errors are its targets; latent `given` is held, -1: none is. */
+static void check_change(lk_joint *m, int given)
+{
+    enum { K3 = 3, EACH_LATENT = JOINT_TOY_CELLS * K3 };
+    const lk_joint_sizes z = joint_toy_sizes(1);
+    lk_joint_batch b;
+    double change = 0;
+    CHECK_OK(lk_joint_batch_open(&b, m, &z, "f32", 0, 4, 1));
+    b.clips[0] = joint_toy_clip(0);
+    if (given >= 0)
+        *(lk_joint_batch_held(&b, 0, 0) + given) = 1;
+    lk_joint_batch_mix(&b, 0, 5, 9, (double[]){0.5, 0.5});
+    CHECK_OK(lk_joint_batch_write(&b, 0));
+    CHECK_OK(lk_graph_run(b.graph, 0));
+    for (int i = EACH_LATENT; i < JOINT_TOY_VIDEO; i++) {
+        const double d = (double)b.target[0][i] - (double)b.target[0][i - EACH_LATENT];
+        const double before = (double)b.share[0][i / K3 - JOINT_TOY_CELLS];
+        change += before > 0 ? (double)b.share[0][i / K3] * d * d / K3 / 2 : 0;
+    }
+    CHECK_CLOSE(output(&b, "loss"),
+                output(&b, "video_flow") + output(&b, "audio_flow") + 4 * change, 1e-5);
+    assert_true(change > 0);
+    lk_joint_batch_clear(&b);
+}
+
+static void what_errors_change_counts(void **state)
+{
+    lk_joint_config c = joint_toy_config("window");
+    lk_joint *m = NULL;
+    (void)state;
+    c.predict = "flow";
+    c.still = false;
+    CHECK_OK(lk_joint_new(&m, &c, NULL));
+    check_change(m, -1);
+    check_change(m, 0);
     lk_joint_free(&m);
 }
 
@@ -244,6 +292,7 @@ int main(void)
         cmocka_unit_test(what_stands_still_is_said_once),
         cmocka_unit_test(latents_have_a_share_of_their_noise_in_common),
         cmocka_unit_test(training_and_sampling_draw_such_noise),
+        cmocka_unit_test(what_errors_change_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

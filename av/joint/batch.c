@@ -47,7 +47,7 @@ done:
 }
 
 lk_status lk_joint_batch_open(lk_joint_batch *b, const lk_joint *m, const lk_joint_sizes *sizes,
-                              const char *compute, int train, uint64_t seed)
+                              const char *compute, int train, double change, uint64_t seed)
 {
     lk_status st = LK_OK;
     memset(b, 0, sizeof *b);
@@ -62,7 +62,7 @@ lk_status lk_joint_batch_open(lk_joint_batch *b, const lk_joint *m, const lk_joi
                                       .seed = seed,
                                       .train = train,
                                       .accumulate = 1}));
-    lk_joint_loss_graph(b->graph, m, sizes, &b->loss);
+    lk_joint_loss_graph(b->graph, m, sizes, change, &b->loss);
     if (train)
         lk_backward(b->graph, b->loss.loss);
     LK_TRY(lk_graph_compile(b->graph));

@@ -6,8 +6,14 @@
  *   L_s = sum_i share_i mean_c (v_ic - (e_ic - x_ic))^2
  *
  * over the tokens i of stream s that are there and not held: the mean over a clip's tokens, then
- * over clips.  The two losses are balanced by their own size (Kendall et al. 2018, section 3.2,
- * with b = ln of the variance):
+ * over clips.  An error that differs from one latent of a picture to the next is seen more than one
+ * that stays.  With d = v - (e - x) and i' the token at i's place in the latent before,
+ *
+ *   C = sum_i share_i mean_c (d_ic - d_i'c)^2 / 2    where both are made
+ *
+ * which is L's size where errors are independent, and 0 where they stay.  train.change c makes the
+ * picture's loss L + c C; the log has L.  The two losses are balanced by their own size (Kendall et
+ * al. 2018, section 3.2, with b = ln of the variance):
  *
  *   L = sum_s exp(-b_s) L_s + b_s sum_i share_i
  *
@@ -97,23 +103,39 @@ void lk_joint_draw_noise(const lk_joint_noise *n, int64_t token, float *e)
 
 const char *const lk_joint_loss_names[] = {"loss", "video_flow", "audio_flow"};
 
-static lk_var stream_loss(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z, int s, lk_var v,
-                          lk_joint_loss *l, lk_var *raw)
+/* C of d [B, N, K]. */
+static lk_var change_loss(lk_graph *g, const lk_joint_sizes *z, lk_var d, lk_var share)
+{
+    const int64_t n = lk_joint_tokens(z, 0), each = n / z->latents;
+    const lk_var now = lk_slice(g, share, 1, each, n - each);
+    const lk_var before = lk_slice(g, share, 1, 0, n - each);
+    const lk_var both = lk_mul(g, now, lk_div(g, before, lk_affine(g, before, 1, 1e-20)));
+    d = lk_sub(g, lk_slice(g, d, 1, each, n - each), lk_slice(g, d, 1, 0, n - each));
+    d = lk_reduce_mean(g, lk_square(g, d), 1u << 2, 1);
+    return lk_scale(g, lk_sum_all(g, lk_mul(g, d, both)), 0.5);
+}
+
+static lk_var stream_loss(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z, int s,
+                          double change, lk_var v, lk_joint_loss *l, lk_var *raw)
 {
     const int64_t n = lk_joint_tokens(z, s);
-    lk_var error, b, there;
+    lk_var d, error, b, there;
     l->target[s] = lk_input(g, s ? "audio.target" : "video.target", LK_F32,
                             LK_SHAPE(z->batch, n, lk_joint_channels(m, s)));
     l->share[s] = lk_input(g, s ? "audio.share" : "video.share", LK_F32, LK_SHAPE(z->batch, n, 1));
-    error = lk_reduce_mean(g, lk_square(g, lk_sub(g, v, l->target[s])), 1u << 2, 1);
-    *raw = lk_sum_all(g, lk_mul(g, error, l->share[s]));
+    d = lk_sub(g, v, l->target[s]);
+    error = lk_reduce_mean(g, lk_square(g, d), 1u << 2, 1);
+    error = *raw = lk_sum_all(g, lk_mul(g, error, l->share[s]));
+    if (s == 0 && change > 0 && z->latents > 1)
+        error = lk_add(g, *raw, lk_scale(g, change_loss(g, z, d, l->share[0]), change));
     there = lk_sum_all(g, l->share[s]);
     b = lk_param(g, s ? "balance.audio" : "balance.video", LK_SHAPE(1), LK_INIT_ZERO, 0);
-    return lk_add(g, lk_mul(g, *raw, lk_unary(g, LK_EXP, lk_scale(g, b, -1), 0, 0)),
+    return lk_add(g, lk_mul(g, error, lk_unary(g, LK_EXP, lk_scale(g, b, -1), 0, 0)),
                   lk_mul(g, there, b));
 }
 
-void lk_joint_loss_graph(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z, lk_joint_loss *l)
+void lk_joint_loss_graph(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z, double change,
+                         lk_joint_loss *l)
 {
     lk_var v[2], sum = LK_NONE;
     lk_joint_network(g, m, z, &l->in, v);
@@ -122,7 +144,7 @@ void lk_joint_loss_graph(lk_graph *g, const lk_joint *m, const lk_joint_sizes *z
         l->target[s] = l->share[s] = LK_NONE;
         if (lk_joint_tokens(z, s) == 0)
             continue;
-        part = stream_loss(g, m, z, s, v[s], l, &raw);
+        part = stream_loss(g, m, z, s, change, v[s], l, &raw);
         sum = lk_is_none(sum) ? part : lk_add(g, sum, part);
         lk_output(g, lk_joint_loss_names[1 + s], raw);
     }

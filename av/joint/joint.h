@@ -209,6 +209,7 @@ typedef struct lk_joint_train_config {
     double held_script; /* share of clips with a whole stream held that keep their script */
     double
         motion; /* how much more a position of the picture counts for what moves there (batch.c) */
+    double change; /* weight of what an error changes from one latent to the next (flow.c) */
     int log_every, save_every, keep;
     int validate_every, sample_every; /* 0: never */
     const char *start_from;           /* file with weights of the same model, or NULL */

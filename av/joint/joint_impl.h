@@ -185,7 +185,7 @@ typedef struct lk_joint_loss {
     lk_var share[2];  /* f32 [B, N, 1]: of every token in the mean; 0 where it is held or absent */
     lk_var loss;
 } lk_joint_loss;
-void lk_joint_loss_graph(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s,
+void lk_joint_loss_graph(lk_graph *g, const lk_joint *m, const lk_joint_sizes *s, double change,
                          lk_joint_loss *loss);
 extern const char *const lk_joint_loss_names[];
 enum { LK_JOINT_LOSSES = 3 };
@@ -220,7 +220,7 @@ typedef struct lk_joint_batch {
 /* Scales are the model's at this moment.  train: with gradients. */
 LK_CHECKED lk_status lk_joint_batch_open(lk_joint_batch *b, const lk_joint *m,
                                          const lk_joint_sizes *sizes, const char *compute,
-                                         int train, uint64_t seed);
+                                         int train, double change, uint64_t seed);
 void lk_joint_batch_clear(lk_joint_batch *b);
 /* Of clip i, [latents] of a stream. */
 uint8_t *lk_joint_batch_held(const lk_joint_batch *b, int i, int stream);

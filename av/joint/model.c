@@ -160,7 +160,7 @@ static lk_status create_weights(lk_joint *m)
                              LK_INIT_VALUE, i % 2, &index));
     LK_TRY(lk_graph_new(
         &g, &(lk_graph_config){.backend = lk_params_backend(m->params), .params = m->params}));
-    lk_joint_loss_graph(g, m, &s, &loss);
+    lk_joint_loss_graph(g, m, &s, 0, &loss);
     LK_TRY(lk_graph_compile(g));
 done:
     lk_graph_free(&g);

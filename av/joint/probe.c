@@ -129,7 +129,7 @@ static lk_status make_graph(prober *w)
     for (int i = 0; i < n; i++)
         w->compared[i] = (lk_joint_compared){LK_NONE, LK_NONE, LK_NONE};
     w->m->probed = w->compared;
-    LK_TRY(lk_joint_batch_open(&w->batch, w->m, &one, "f32", 1, (uint64_t)w->c->seed));
+    LK_TRY(lk_joint_batch_open(&w->batch, w->m, &one, "f32", 1, 0, (uint64_t)w->c->seed));
 done:
     w->m->probed = NULL;
     return st;

@@ -17,7 +17,7 @@
  *
  * What the last layer says of a place that stands still differs from latent to latent by what it
  * cannot tell apart, and that is seen as flicker.  So (model.still) each number y_i of latent i
- * also comes with how still it is there, s_i = sigmoid(S h_i - 2), and what is said is
+ * also comes with how still it is there, s_i = sigmoid(S h_i + 1), and what is said is
  *
  *   y_i + s_i (mean - y_i),     mean = sum_j a_j s_j y_j / (sum_j a_j s_j + 1/1000)
  *
@@ -27,8 +27,9 @@
  */
 #include "av/joint/joint_impl.h"
 
-/* Nearly nothing counts as still before training says so. */
-#define STILL_AT_FIRST (-2)
+/* Most counts as still before training says what is not: what it costs to hold up what moves is
+ * seen at once, and what it costs to let go of what stands still hardly. */
+#define STILL_AT_FIRST 1
 #define LEAST_WEIGHT   1e-3
 
 /* [B, N, K] of tokens as [B, latents, positions, K]. */

@@ -40,6 +40,7 @@ const lk_option lk_joint_train_options[] = {
     LK_OPT_DOUBLE(O, hold_first, 0.05, 0, 1, "share of clips with the first picture given"),
     LK_OPT_DOUBLE(O, hold_range, 0.1, 0, 1, "share of clips given outside a range of time"),
     LK_OPT_DOUBLE(O, motion, 0, 0, 1, "how much more pictures count where they move"),
+    LK_OPT_DOUBLE(O, change, 0, 0, 1000, "weight of what errors change from latent to latent"),
     LK_OPT_TEXT(O, start_from, NULL, "weights to begin with; what the file lacks starts anew"),
     LK_OPT_INT(O, log_every, 10, 1, 100000000, "steps between lines of the log"),
     LK_OPT_INT(O, save_every, 1000, 0, 100000000, "steps between checkpoints"),
@@ -233,7 +234,8 @@ static lk_status open_stage(job *j, stage_kind stage, lk_train_phase *phase)
     const lk_joint_train_config *c = j->c;
     const lk_joint_sizes z = sizes_of(c, stage);
     j->stage = stage;
-    LK_TRY(lk_joint_batch_open(&j->batch, c->model, &z, c->compute, 1, (uint64_t)c->seed));
+    LK_TRY(
+        lk_joint_batch_open(&j->batch, c->model, &z, c->compute, 1, c->change, (uint64_t)c->seed));
     j->batch.motion = c->motion;
     j->losses[j->n_losses++] = lk_joint_loss_names[0];
     for (int s = 0; s < 2; s++)

@@ -64,7 +64,7 @@ static lk_status make_batch(lk_joint_onlooker *o)
     lk_joint_sizes z = c->held_out_sizes;
     if (z.batch > c->n_held_out)
         z.batch = c->n_held_out;
-    LK_TRY(lk_joint_batch_open(&o->batch, o->averaged, &z, c->compute, 0, (uint64_t)c->seed));
+    LK_TRY(lk_joint_batch_open(&o->batch, o->averaged, &z, c->compute, 0, 0, (uint64_t)c->seed));
     for (int s = 0; s < 2; s++) {
         o->loss[s] = lk_graph_find(o->batch.graph, lk_joint_loss_names[1 + s]);
         for (int k = 0; k < BANDS && !lk_is_none(o->loss[s]); k++) {

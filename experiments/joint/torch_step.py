@@ -177,7 +177,7 @@ class Joint(nn.Module):
             clean = clean.float()
             if s == 0 and self.still:
                 said, given, held, still = (t.unflatten(1, (-1, self.cells(z))) for t in (
-                    clean, z["x"][0], z["held"][0], torch.sigmoid(self.stillness(h).float() - 2)))
+                    clean, z["x"][0], z["held"][0], torch.sigmoid(self.stillness(h).float() + 1)))
                 mean = (still * (said + held * (given - said))).sum(1, keepdim=True) / (still.sum(1, keepdim=True) + 1e-3)
                 clean = (said + still * (mean - said)).flatten(1, 2)
             v = (z["x"][s] - clean) / z["level"][s].clamp(0.05, 1)[:, :, None]
