@@ -7,9 +7,10 @@
  * Tokens       video: latents of the video tokenizer, [latents, rows, columns], each position a
  *              token with the span of its latent; audio: 25 latents a second, each with its span.
  * Text         a prompt is a run of bytes, or of vectors that another encoder made; a script is a
- * list of events, each a text and a span. Both are read by a small transformer over bytes that is
- * trained along. Levels       x_t = (1 - t) x + t noise: t = 0 is clean, t = 1 is noise.  Latents
- * that are held stay clean: that makes one model serve all tasks (a sound for a picture, a picture
+ *              list of events, each a text and a span.  Both are read by a small transformer over
+ *              bytes that is trained along.
+ * Levels       x_t = (1 - t) x + t noise: t = 0 is clean, t = 1 is noise.  Latents that are held
+ *              stay clean: that makes one model serve all tasks (a sound for a picture, a picture
  *              for a sound, from a first frame, longer, or with a range made again).
  * Switches     what the two streams know of each other's time, and how; see lk_joint_options.
  *
