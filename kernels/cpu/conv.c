@@ -79,7 +79,7 @@ static int mirror(lk_dnn_conv *d)
     return 1;
 }
 
-#define BLOCK 16 /* channels that are exchanged together */
+#define BLOCK 16 /* channels of either side that are exchanged together */
 
 typedef struct turned {
     const char *from; /* [out, taps, in] */
@@ -88,18 +88,32 @@ typedef struct turned {
     size_t bytes; /* of a number */
 } turned;
 
+/* Outputs [o0, o1) and inputs [i0, i1) of tap k; `bytes` is known where this is compiled. */
+static inline void turn_block(const turned *t, int64_t k, int64_t o0, int64_t o1, int64_t i0,
+                              int64_t i1, const size_t bytes)
+{
+    for (int64_t i = i0; i < i1; i++) {
+        const char *from = t->from + (size_t)(k * t->in_ch + i) * bytes;
+        char *to = t->to + (size_t)((i + 1) * t->n_taps - 1 - k) * (size_t)t->out_ch * bytes;
+        for (int64_t o = o0; o < o1; o++)
+            memcpy(to + (size_t)o * bytes, from + (size_t)(o * t->n_taps * t->in_ch) * bytes,
+                   bytes);
+    }
+}
+
 static void turn_range(void *context, int64_t first, int64_t end)
 {
     const turned *t = context;
     for (int64_t u = first; u < end; u++) {
         const int64_t k = u % t->n_taps, i0 = u / t->n_taps * BLOCK;
         const int64_t i1 = i0 + BLOCK < t->in_ch ? i0 + BLOCK : t->in_ch;
-        for (int64_t o = 0; o < t->out_ch; o++)
-            for (int64_t i = i0; i < i1; i++) {
-                const int64_t from = (o * t->n_taps + k) * t->in_ch + i;
-                const int64_t to = (i * t->n_taps + t->n_taps - 1 - k) * t->out_ch + o;
-                memcpy(t->to + (size_t)to * t->bytes, t->from + (size_t)from * t->bytes, t->bytes);
-            }
+        for (int64_t o0 = 0; o0 < t->out_ch; o0 += BLOCK) {
+            const int64_t o1 = o0 + BLOCK < t->out_ch ? o0 + BLOCK : t->out_ch;
+            if (t->bytes == 4)
+                turn_block(t, k, o0, o1, i0, i1, 4);
+            else
+                turn_block(t, k, o0, o1, i0, i1, 2);
+        }
     }
 }
 
