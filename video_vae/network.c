@@ -64,7 +64,16 @@ lk_var lk_vae_unfold(lk_graph *g, lk_var x, int64_t n_frames)
     return lk_reshape(g, x, t);
 }
 
-/* 3 x 3 over every frame; gain 0: starts at zero. */
+/* The filter of a 3 x 3 convolution, [n_out, 3, 3, n_in], and its bias; gain 0: starts at zero. */
+static lk_var filter(const net *n, int64_t n_out, int64_t n_in, double gain, lk_var *bias)
+{
+    *bias = lk_param(n->g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0);
+    return lk_weight(n->g, "weight", LK_SHAPE(n_out, 3, 3, n_in),
+                     gain == 0 ? LK_INIT_ZERO : LK_INIT_UNIFORM,
+                     gain * sqrt(3 / (9.0 * (double)n_in)));
+}
+
+/* 3 x 3 over every frame. */
 static lk_var conv(const net *n, const char *name, lk_var x, int64_t n_out, int stride, double gain)
 {
     const lk_conv_options o = {
@@ -72,39 +81,59 @@ static lk_var conv(const net *n, const char *name, lk_var x, int64_t n_out, int 
     const int64_t t = lk_var_dim(n->g, x, 1), n_in = lk_var_dim(n->g, x, 4);
     lk_var w, bias;
     lk_scope(n->g, "%s", name);
-    w = lk_weight(n->g, "weight", LK_SHAPE(n_out, 3, 3, n_in),
-                  gain == 0 ? LK_INIT_ZERO : LK_INIT_UNIFORM,
-                  gain * sqrt(3 / (9.0 * (double)n_in)));
-    bias = lk_param(n->g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0);
+    w = filter(n, n_out, n_in, gain, &bias);
     lk_scope_end(n->g);
     return lk_vae_unfold(n->g, lk_conv(n->g, lk_vae_fold(n->g, x), w, bias, &o), t);
 }
 
-/* The frame after each one, zero after the last of a group of `rate` frames. */
-static lk_var next_frames(const net *n, lk_var x, int rate)
+/* Groups of `rate` frames, each behind the last frame before it: [B, T, ...] -> [B T / rate,
+ * rate + 1, ...]. */
+static lk_var behind_last(const net *n, lk_var x, int rate)
 {
     const lk_shape s = lk_var_shape(n->g, x);
-    lk_var v;
+    const int64_t groups = s.dim[1] / (rate ? rate : 1), frame = s.dim[2] * s.dim[3] * s.dim[4];
+    lk_var part[2];
     if (lk_is_none(x))
         return x;
-    v = lk_reshape(n->g, x,
-                   LK_SHAPE(s.dim[0] * s.dim[1] / rate, rate, s.dim[2] * s.dim[3] * s.dim[4]));
-    v = lk_pad(n->g, lk_slice(n->g, v, 1, 1, rate - 1), 1, 0, 1);
-    return lk_reshape(n->g, v, s);
+    part[1] = lk_reshape(n->g, x, LK_SHAPE(s.dim[0] * groups, rate, frame));
+    part[0] = lk_slice(n->g, part[1], 1, rate - 1, 1);
+    part[0] = lk_past_join(
+        n->past, n->g,
+        lk_reshape(n->g, part[0], LK_SHAPE(s.dim[0], groups, s.dim[2], s.dim[3], s.dim[4])), 1);
+    part[0] = lk_reshape(n->g, lk_slice(n->g, part[0], 1, 0, groups),
+                         LK_SHAPE(s.dim[0] * groups, 1, frame));
+    return lk_reshape(n->g, lk_concat(n->g, 2, part, 1),
+                      LK_SHAPE(s.dim[0] * groups, rate + 1, s.dim[2], s.dim[3], s.dim[4]));
+}
+
+/* 3 x 3 over the frames [x_(t-1), x_t, x_(t+1)]: the filter holds one after the other, but as a
+ * convolution over time as well, no frame is copied for each that sees it, and frames of zeros
+ * are not multiplied. */
+static lk_var conv_in_time(const net *n, const char *name, lk_var x, int rate)
+{
+    static const int order[] = {0, 3, 1, 2, 4};
+    const int looks = n->s->group_look && rate > 1;
+    const lk_conv_options o = {.pad_lo = {0, 1, 1}, .pad_hi = {looks, 1, 1}};
+    const lk_shape s = lk_var_shape(n->g, x);
+    const int64_t width = s.dim[4], seen = looks ? 3 : 2;
+    lk_var w, bias;
+    lk_scope(n->g, "%s", name);
+    w = filter(n, width, seen * width, 1, &bias);
+    lk_scope_end(n->g);
+    if (lk_is_none(x))
+        return x;
+    w = lk_permute(n->g, lk_reshape(n->g, w, LK_SHAPE(width, 3, 3, seen, width)), order);
+    x = looks ? behind_last(n, x, rate) : lk_past_join(n->past, n->g, x, 1);
+    return lk_reshape(n->g, lk_conv(n->g, x, w, bias, &o), s);
 }
 
 static lk_var block(const net *n, int i, lk_var x, int rate)
 {
-    const int64_t t = lk_var_dim(n->g, x, 1), width = lk_var_dim(n->g, x, 4);
-    lk_var seen[3], h;
-    int n_seen = 2;
+    lk_var h;
     lk_scope(n->g, "block%d", i);
-    seen[1] = lk_silu(n->g, lk_nn_norm(n->g, "norm", LK_RMS_NORM, x, 1));
-    seen[0] = lk_slice(n->g, lk_past_join(n->past, n->g, seen[1], 1), 1, 0, t);
-    if (n->s->group_look && rate > 1)
-        seen[n_seen++] = next_frames(n, seen[1], rate);
-    h = conv(n, "conv1", lk_concat(n->g, n_seen, seen, 4), width, 1, 1);
-    h = conv(n, "conv2", lk_silu(n->g, h), width, 1, 0);
+    h = lk_silu(n->g, lk_nn_norm(n->g, "norm", LK_RMS_NORM, x, 1));
+    h = conv_in_time(n, "conv1", h, rate);
+    h = conv(n, "conv2", lk_silu(n->g, h), lk_var_dim(n->g, x, 4), 1, 0);
     lk_scope_end(n->g);
     return lk_add(n->g, x, h);
 }
