@@ -64,13 +64,19 @@ lk_var lk_vae_unfold(lk_graph *g, lk_var x, int64_t n_frames)
     return lk_reshape(g, x, t);
 }
 
-/* The filter of a 3 x 3 convolution, [n_out, 3, 3, n_in], and its bias; gain 0: starts at zero. */
-static lk_var filter(const net *n, int64_t n_out, int64_t n_in, double gain, lk_var *bias)
+/* The filter of a 3 x 3 convolution, [n_out, 3, 3, n_in], by lk_weight or lk_param, and its bias;
+ * gain 0: starts at zero. */
+static lk_var filter(const net *n, const char *name,
+                     lk_var (*made)(lk_graph *, const char *, lk_shape, lk_init, double),
+                     int64_t n_out, int64_t n_in, double gain, lk_var *bias)
 {
+    lk_var w;
+    lk_scope(n->g, "%s", name);
+    w = made(n->g, "weight", LK_SHAPE(n_out, 3, 3, n_in),
+             gain == 0 ? LK_INIT_ZERO : LK_INIT_UNIFORM, gain * sqrt(3 / (9.0 * (double)n_in)));
     *bias = lk_param(n->g, "bias", LK_SHAPE(n_out), LK_INIT_ZERO, 0);
-    return lk_weight(n->g, "weight", LK_SHAPE(n_out, 3, 3, n_in),
-                     gain == 0 ? LK_INIT_ZERO : LK_INIT_UNIFORM,
-                     gain * sqrt(3 / (9.0 * (double)n_in)));
+    lk_scope_end(n->g);
+    return w;
 }
 
 /* 3 x 3 over every frame. */
@@ -79,10 +85,8 @@ static lk_var conv(const net *n, const char *name, lk_var x, int64_t n_out, int 
     const lk_conv_options o = {
         .stride = {stride, stride}, .pad_lo = {2 - stride, 2 - stride}, .pad_hi = {1, 1}};
     const int64_t t = lk_var_dim(n->g, x, 1), n_in = lk_var_dim(n->g, x, 4);
-    lk_var w, bias;
-    lk_scope(n->g, "%s", name);
-    w = filter(n, n_out, n_in, gain, &bias);
-    lk_scope_end(n->g);
+    lk_var bias;
+    const lk_var w = filter(n, name, lk_weight, n_out, n_in, gain, &bias);
     return lk_vae_unfold(n->g, lk_conv(n->g, lk_vae_fold(n->g, x), w, bias, &o), t);
 }
 
@@ -116,15 +120,38 @@ static lk_var conv_in_time(const net *n, const char *name, lk_var x, int rate)
     const lk_conv_options o = {.pad_lo = {0, 1, 1}, .pad_hi = {looks, 1, 1}};
     const lk_shape s = lk_var_shape(n->g, x);
     const int64_t width = s.dim[4], seen = looks ? 3 : 2;
-    lk_var w, bias;
-    lk_scope(n->g, "%s", name);
-    w = filter(n, width, seen * width, 1, &bias);
-    lk_scope_end(n->g);
+    lk_var bias, w = filter(n, name, lk_weight, width, seen * width, 1, &bias);
     if (lk_is_none(x))
         return x;
     w = lk_permute(n->g, lk_reshape(n->g, w, LK_SHAPE(width, 3, 3, seen, width)), order);
     x = looks ? behind_last(n, x, rate) : lk_past_join(n->past, n->g, x, 1);
     return lk_reshape(n->g, lk_conv(n->g, x, w, bias, &o), s);
+}
+
+/* 3 x 3 over every frame doubled.  Two or four taps of the filter meet the same number of the
+ * frame, so their sums, made before they are rounded, are the filter of a transposed convolution of
+ * stride 2: along a side [w_2, w_1 + w_2, w_0 + w_1, w_0]. */
+static lk_var conv_doubled(const net *n, const char *name, lk_var x, int64_t n_out, double gain)
+{
+    static const float side[4][3] = {{0, 0, 1}, {0, 1, 1}, {1, 1, 0}, {1, 0, 0}};
+    static const lk_conv_options o = {.stride = {2, 2}, .pad_lo = {1, 1}, .pad_hi = {1, 1}};
+    static const int taps_first[] = {1, 2, 0}, inputs_first[] = {1, 0, 2};
+    const int64_t t = lk_var_dim(n->g, x, 1), n_in = lk_var_dim(n->g, x, 4);
+    float sums[16][9];
+    lk_var bias, w = filter(n, name, lk_param, n_out, n_in, gain, &bias);
+    if (lk_is_none(x))
+        return x;
+    for (int i = 0; i < 16; i++)
+        for (int k = 0; k < 9; k++)
+            sums[i][k] = side[i / 4][k / 3] * side[i % 4][k % 3];
+    w = lk_permute(n->g, lk_reshape(n->g, w, LK_SHAPE(n_out, 9, n_in)), taps_first);
+    w = lk_matmul(n->g, lk_constant(n->g, LK_F32, LK_SHAPE(16, 9), sums),
+                  lk_reshape(n->g, w, LK_SHAPE(9, n_in * n_out)), 0, 0);
+    w = lk_permute(n->g, lk_reshape(n->g, w, LK_SHAPE(16, n_in, n_out)), inputs_first);
+    w = lk_cast(n->g, lk_reshape(n->g, w, LK_SHAPE(n_in, 4, 4, n_out)),
+                lk_graph_compute_dtype(n->g));
+    return lk_vae_unfold(n->g, lk_conv_transposed(n->g, lk_vae_fold(n->g, x), w, bias, &o, NULL),
+                         t);
 }
 
 static lk_var block(const net *n, int i, lk_var x, int rate)
@@ -163,7 +190,7 @@ static lk_var up(const net *n, const char *name, lk_var x, int64_t width)
     lk_var y, copies;
     if (lk_is_none(x))
         return x;
-    y = conv(n, name, lk_repeat(n->g, lk_repeat(n->g, x, 2, 2), 3, 2), width, 1, 0.5);
+    y = conv_doubled(n, name, x, width, 0.5);
     copies = lk_reshape(n->g, lk_repeat(n->g, x, 4, (int)(4 * width / s.dim[4])),
                         LK_SHAPE(s.dim[0] * s.dim[1], s.dim[2], s.dim[3], width, 2, 2));
     copies = lk_reshape(n->g, lk_permute(n->g, copies, order), lk_var_shape(n->g, y));
