@@ -52,10 +52,15 @@ static lk_var sum_scaled(lk_graph *g, lk_var x, unsigned axes, int keep, double 
     const lk_shape full = lk_var_shape(g, x);
     lk_shape s = {0};
     const lk_attr attr = {.sum = {axes, scale}};
-    const lk_var y = lk_record(g, LK_OP_SUM, 1, &x, &attr, 0, NULL);
+    int64_t n = 1; /* numbers of a sum */
+    lk_var y;
     for (int i = 0; i < full.n_dims; i++)
-        if (!(axes >> i & 1))
+        if (axes >> i & 1)
+            n *= full.dim[i];
+        else
             s.dim[s.n_dims++] = full.dim[i];
+    y = n == 1 ? lk_scale(g, lk_cast(g, x, LK_F32), scale)
+               : lk_record(g, LK_OP_SUM, 1, &x, &attr, 0, NULL);
     return keep || lk_is_none(y) ? y : lk_reshape(g, y, s);
 }
 
