@@ -7,15 +7,14 @@
  *   ms_ssim      1 - MS-SSIM of the grey pictures (loss_ssim.c)
  *   change       mean |(y_t - y_(t-1)) - (x_t - x_(t-1))|: what flickers
  *   clips_db     mean over clips of -2.5 log10 (mean over frames of (m / 4 + 1e-4)^4), m a
- *                frame's mean square error: the PSNR of a clip, its worst frames counting most.  It is made
- *                large, so that a smooth clip counts as much as a rough one
- *   kl           (rate / target - 1)^2, rate = KL / (ln 2 pixels) in bits per pixel of the frames
- *                the latents cover (a target instead of a weight: Seetharaman, Kumar,
- *                arXiv 2605.17085)
- *   scales       latents averaged over 2 x 2, 4 x 4 positions, or 2 x 2 x 2 with time, must
- *                decode to the frames averaged likewise (Skorokhodov et al., arXiv 2502.14831)
- *   correlation  relu(0.75 - r), r the correlation of neighbouring means along x, y and time,
- *                mean over directions and channels (after SSVAE, arXiv 2512.05394)
+ *                frame's mean square error: the PSNR of a clip, its worst frames counting most.  It
+ * is made large, so that a smooth clip counts as much as a rough one kl           (rate / target -
+ * 1)^2, rate = KL / (ln 2 pixels) in bits per pixel of the frames the latents cover (a target
+ * instead of a weight: Seetharaman, Kumar, arXiv 2605.17085) scales       latents averaged over 2 x
+ * 2, 4 x 4 positions, or 2 x 2 x 2 with time, must decode to the frames averaged likewise
+ * (Skorokhodov et al., arXiv 2502.14831) correlation  relu(0.75 - r), r the correlation of
+ * neighbouring means along x, y and time, mean over directions and channels (after SSVAE, arXiv
+ * 2512.05394)
  *
  * The decoder sees (z + sigma n') keep: noise and left-out channels on a share of the clips, so
  * that it forgives imperfect latents and front channels hold the structure.
@@ -59,15 +58,16 @@ done:
 static lk_var averaged(lk_graph *g, lk_var x, int64_t t, int64_t r)
 {
     const lk_shape s = lk_var_shape(g, x);
-    const int64_t n_t = s.dim[1] / t, rows = s.dim[2] / r, columns = s.dim[3] / r;
+    const int64_t n_t = s.dim[1] / t, rows = s.dim[2] / r, columns = s.dim[3] / r, c = s.dim[4];
     if (lk_is_none(x))
         return x;
     x = lk_slice(g, x, 1, 0, n_t * t);
     x = lk_reshape(g, x, LK_SHAPE(s.dim[0] * n_t, t, s.dim[2] * s.dim[3] * s.dim[4]));
     x = lk_reduce_mean(g, x, 2u, 0);
-    x = lk_reshape(g, x, LK_SHAPE(s.dim[0] * n_t, rows, r, columns, r, s.dim[4]));
-    x = lk_reduce_mean(g, x, 4u | 16u, 0);
-    return lk_reshape(g, x, LK_SHAPE(s.dim[0], n_t, rows, columns, s.dim[4]));
+    x = lk_reshape(g, x, LK_SHAPE(s.dim[0] * n_t * rows, r, columns * r * c));
+    x = lk_reduce_mean(g, x, 2u, 0); /* of whole rows first: they lie side by side */
+    x = lk_reshape(g, x, LK_SHAPE(s.dim[0] * n_t * rows * columns, r, c));
+    return lk_reshape(g, lk_reduce_mean(g, x, 2u, 0), LK_SHAPE(s.dim[0], n_t, rows, columns, c));
 }
 
 /* Mean |difference| of bands; the lowest band of each colour has weight 1. */
@@ -86,9 +86,11 @@ static lk_var scales_loss(lk_graph *g, const lk_vae_shape *s, lk_var z, lk_var r
     const lk_shape size = lk_var_shape(g, z);
     const int pooled_time = s->time > 1 && size.dim[1] >= 2;
     const int by_four = size.dim[2] % 4 == 0 && size.dim[3] % 4 == 0;
-    const int cell[3][2] = {{1, 2}, {1, 4}, {2, 2}}, used[3] = {1, by_four, pooled_time};
+    const int cell[3][2] = {{1, 1}, {1, 2}, {2, 1}}, used[3] = {1, by_four, pooled_time};
     lk_var sum = LK_NONE;
     int n = 0;
+    z = averaged(g, z, 1, 2); /* the other two are means of these */
+    rgb = averaged(g, rgb, 1, 2);
     for (int i = 0; i < 3; i++) {
         lk_var y, x, part;
         if (!used[i])
