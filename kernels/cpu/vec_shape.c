@@ -5,6 +5,27 @@
 
 /* ---- permute, slice, pad, concat, broadcast ---- */
 
+#define SHORT 8   /* numbers of a line that is better gone through across its neighbours, */
+#define WIDE  256 /* so many at once */
+
+/* A short line changes places with a long one of numbers that lie side by side. */
+static void lengthen_last(lk_box_copy *b)
+{
+    const int last = b->n_dims - 1;
+    int d = b->size[last] < SHORT ? last - 1 : -1;
+    while (d >= 0 && (b->from_step[d] != 1 || b->size[d] < SHORT))
+        d--;
+    if (d >= 0) {
+        const int64_t size = b->size[d], from = b->from_step[d], to = b->to_step[d];
+        b->size[d] = b->size[last];
+        b->from_step[d] = b->from_step[last];
+        b->to_step[d] = b->to_step[last];
+        b->size[last] = size;
+        b->from_step[last] = from;
+        b->to_step[last] = to;
+    }
+}
+
 /* A unit is one innermost line of a box; dimensions that continue each other are joined first. */
 static lk_box_copy joined(lk_box_copy b)
 {
@@ -30,6 +51,7 @@ static lk_box_copy joined(lk_box_copy b)
         for (int d = 0; d < b.n_dims; d++)
             r.size[0] *= b.size[d];
     }
+    lengthen_last(&r);
     return r;
 }
 
@@ -77,6 +99,24 @@ static void copy_line(size_t bytes, char *to, int64_t to_step, const char *from,
     }
 }
 
+/* m lines next to each other of a box whose last dimension is `last`. */
+static void copy_lines(const lk_box_copy *b, int last, size_t bytes, char *to, const char *from,
+                       int64_t m)
+{
+    const int64_t n = b->size[last], line = last ? b->from_step[last - 1] : 0;
+    const int64_t to_line = last ? b->to_step[last - 1] : 0;
+    const int64_t step = b->from_step[last], to_step = b->to_step[last], size = (int64_t)bytes;
+    if (n >= SHORT || n >= m) {
+        for (int64_t j = 0; j < m; j++)
+            copy_line(bytes, to + j * to_line * size, to_step, from + j * line * size, step, n);
+        return;
+    }
+    for (int64_t j = 0; j < m; j += WIDE)
+        for (int64_t i = 0; i < n; i++)
+            copy_line(bytes, to + (j * to_line + i * to_step) * size, to_line,
+                      from + (j * line + i * step) * size, line, m - j < WIDE ? m - j : WIDE);
+}
+
 static void box_range(const lk_call *c, int64_t first, int64_t end)
 {
     const int64_t bytes = (int64_t)lk_dtype_bytes(c->out[0].dtype);
@@ -93,13 +133,16 @@ static void box_range(const lk_call *c, int64_t first, int64_t end)
             to += index[d] * b.to_step[d];
             rest /= b.size[d];
         }
-        for (int64_t u = from_u; u < to_u; u++) {
-            copy_line((size_t)bytes, (char *)c->out[0].data + to * bytes, b.to_step[last],
-                      (const char *)c->in[k].data + from * bytes, b.from_step[last], b.size[last]);
-            for (int64_t d = last - 1; d >= 0; d--) { /* the next line, carrying over */
-                from += b.from_step[d];
-                to += b.to_step[d];
-                if (++index[d] < b.size[d])
+        for (int64_t u = from_u; u < to_u;) {
+            const int64_t beside = last ? b.size[last - 1] - index[last - 1] : 1;
+            const int64_t m = beside < to_u - u ? beside : to_u - u;
+            copy_lines(&b, (int)last, (size_t)bytes, (char *)c->out[0].data + to * bytes,
+                       (const char *)c->in[k].data + from * bytes, m);
+            u += m;
+            for (int64_t d = last - 1, by = m; d >= 0; d--, by = 1) { /* the next, carrying over */
+                from += by * b.from_step[d];
+                to += by * b.to_step[d];
+                if ((index[d] += by) < b.size[d])
                     break;
                 from -= index[d] * b.from_step[d];
                 to -= index[d] * b.to_step[d];
