@@ -32,6 +32,7 @@ size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c);
 void LK_VEC(lk_vec_filter)(const lk_call *c);
 
 #define MANY        16        /* channels that fill a vector */
+#define FEW         8         /* that would leave half of it empty */
 #define BLOCK       16        /* output channels that are shared out together */
 #define LEAST_WORDS 256       /* of a chunk, if there are as many */
 #define CHUNK       (3 << 18) /* bytes of a chunk: what stays in the second cache */
@@ -127,7 +128,7 @@ static filter filter_of(const lk_call *c)
     const lk_conv_sizes *s = &f.s;
     f.dot = LK_VEC_DOT && c->in[0].dtype == LK_BF16;
     f.per = f.dot ? 2 : 1;
-    f.few = s->in_ch < MANY || s->out_ch < MANY;
+    f.few = s->in_ch <= FEW || s->out_ch <= FEW;
     f.turned = s->in_ch < s->out_ch && f.few;
     f.n_taps = s->taps[0] * s->taps[1] * s->taps[2];
     f.in_place = reads_in_place(&f);
@@ -174,7 +175,7 @@ size_t LK_VEC(lk_vec_filter_work_bytes)(const lk_call *c)
 static void pack_row(const filter *f, const lk_filter_row *m, int lanes, int64_t ch, int64_t n,
                      int64_t n_words, float *to)
 {
-    if (!lanes && n == m->n_ch && n < MANY && m->step == 1) {
+    if (f->few && !lanes && n == m->n_ch && n <= FEW && m->step == 1) {
         lk_filter_pack_few(f->dot, f->order, m, n_words, to);
         return;
     }
