@@ -75,10 +75,11 @@ static lk_var bands_loss(lk_graph *g, const lk_vae_shape *s, lk_var difference, 
 {
     float weight[3 * 16];
     const int n = 3 * lk_vae_patch(s) * lk_vae_patch(s);
+    const lk_var size = lk_unary(g, LK_ABS, difference, 0, 0);
     for (int i = 0; i < n; i++)
         weight[i] = i < 3 ? 1 : (float)detail;
-    return lk_mean_all(g, lk_mul(g, lk_unary(g, LK_ABS, difference, 0, 0),
-                                 lk_constant(g, LK_F32, LK_SHAPE(n), weight)));
+    return lk_mean_all(
+        g, detail == 1 ? size : lk_mul(g, size, lk_constant(g, LK_F32, LK_SHAPE(n), weight)));
 }
 
 static lk_var scales_loss(lk_graph *g, const lk_vae_shape *s, lk_var z, lk_var rgb, double detail)

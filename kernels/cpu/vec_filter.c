@@ -336,6 +336,31 @@ static lk_tile_lines lines_of(const filter *f)
         .n = {lk_ceil_div(x_step, LK_TILE_LINE), lk_ceil_div(dy_step, LK_TILE_LINE)}};
 }
 
+/* Of n words of `per` numbers that lie at `at`, at + step, ..: those with a number in [0, size),
+ * and how many there are in front of them. */
+static int64_t inside(int64_t n, int64_t per, int64_t at, int64_t step, int64_t size,
+                      int64_t *before)
+{
+    const int64_t lead = -at - (per - 1) * step;
+    *before = lead > 0 ? lk_ceil_div(lead, per * step) : 0;
+    return (at < size ? lk_least(n, lk_ceil_div(size - at, per * step)) : 0) - *before;
+}
+
+/* Leave out what only meets the zeros around the map of x; 0: that is all. */
+static int keep_inside(const filter *f, int64_t tap, lk_filter_words *k)
+{
+    const lk_conv_sizes *s = &f->s;
+    const int64_t k2 = tap % s->taps[2], k1 = tap / s->taps[2] % s->taps[1];
+    const int64_t line = f->line0 * s->stride[1] + k1 * s->dilation[1] - s->lo[1];
+    const int64_t word = f->pos0 * s->stride[2] + k2 * s->dilation[2] - s->lo[2];
+    int64_t lines, words;
+    k->n_lines = inside(f->n_lines, 1, line, s->stride[1], s->in[1], &lines);
+    k->n_words = inside(f->n_words, f->per, word, s->stride[2], s->in[2], &words);
+    k->a[0] += lines * k->a_line + words * k->a_word;
+    k->b[0] += lines * k->b_line + words * k->b_word;
+    return k->n_lines > 0 && k->n_words > 0;
+}
+
 /* What this chunk adds to taps of one plane. */
 static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
 {
@@ -350,6 +375,8 @@ static void add_many(const filter *f, int64_t first, int64_t end, float *sum)
                 k.a[0] = dy_words(f, o);
                 k.b[0] = x_words(f, tap, ch);
                 k.b_word = width;
+                if (!keep_inside(f, tap, &k))
+                    continue;
                 k.ahead = lk_tile_line(1, &f->next, n_tiles++);
                 lk_filter_many_of[width / 32][f->dot](&k, n, y);
                 add_rows(f, tap, o, n, ch, width, y, sum);
