@@ -92,10 +92,22 @@ static lk_var transpose_case(op_case_build *b)
     return lk_permute(b->g, x, (const int[]){1, 0});
 }
 
+static lk_var permute_interleaved(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(2, 3, 2, 4, 2, 9), -1, 1);
+    return lk_permute(b->g, x, (const int[]){0, 1, 3, 5, 2, 4});
+}
+
 static lk_var slice_case(op_case_build *b)
 {
     const lk_var x = case_input(b, LK_SHAPE(3, 8, 5), -1, 1);
     return lk_slice(b->g, x, 1, 2, 5);
+}
+
+static lk_var slice_short(op_case_build *b)
+{
+    const lk_var x = case_input(b, LK_SHAPE(2, 301, 7), -1, 1);
+    return lk_slice(b->g, x, 2, 3, 3);
 }
 
 static lk_var slice_none(op_case_build *b)
@@ -117,6 +129,14 @@ static lk_var concat_case(op_case_build *b)
     x[1] = case_input(b, LK_SHAPE(3, 1, 5), -1, 1);
     x[2] = case_input(b, LK_SHAPE(3, 4, 5), -1, 1);
     return lk_concat(b->g, 3, x, 1);
+}
+
+static lk_var concat_short(op_case_build *b)
+{
+    lk_var x[2];
+    x[0] = case_input(b, LK_SHAPE(2, 290, 3), -1, 1);
+    x[1] = case_input(b, LK_SHAPE(2, 290, 5), -1, 1);
+    return lk_concat(b->g, 2, x, 2);
 }
 
 static lk_var split_case(op_case_build *b)
@@ -349,6 +369,12 @@ CONV(channels_3d, LK_SHAPE(2, 3, 5, 7, 70), LK_SHAPE(18, 2, 3, 3, 70), .stride =
      .pad_lo = {1, 1, 1}, .pad_hi = {0, 1, 1})
 CONV(channels_3d_dilated, LK_SHAPE(1, 4, 7, 9, 20), LK_SHAPE(33, 2, 3, 2, 20), .stride = {2, 2, 1},
      .dilation = {2, 3, 3}, .pad_lo = {2, 5, 1}, .pad_hi = {0, 2, 3})
+CONV(channels_12, LK_SHAPE(2, 9, 18, 12), LK_SHAPE(16, 3, 3, 12), .pad_lo = {1, 1},
+     .pad_hi = {1, 1})
+CONV(channels_to_12, LK_SHAPE(2, 9, 19, 16), LK_SHAPE(12, 3, 3, 16), .pad_lo = {1, 1},
+     .pad_hi = {1, 1})
+CONV(channels_outside, LK_SHAPE(1, 6, 5, 16), LK_SHAPE(17, 3, 2, 16), .stride = {1, 2},
+     .pad_lo = {4, 3}, .pad_hi = {3, 5})
 CONV(few_1, LK_SHAPE(2, 150, 1), LK_SHAPE(33, 7, 1), .pad_lo = {6})
 CONV(few_2, LK_SHAPE(1, 131, 2), LK_SHAPE(40, 5, 2), .dilation = {2}, .pad_lo = {4})
 CONV(few_3, LK_SHAPE(1, 3, 5, 70, 3), LK_SHAPE(48, 2, 3, 3, 3), .pad_lo = {1, 1, 1},
@@ -391,6 +417,14 @@ static lk_var conv_transposed_sized(op_case_build *b)
     const lk_var x = case_input(b, LK_SHAPE(2, 3, 4, 6), -1, 1);
     const lk_var w = case_input(b, LK_SHAPE(6, 3, 3, 5), -1, 1);
     return lk_conv_transposed(b->g, x, w, LK_NONE, &o, (const int64_t[]){6, 7});
+}
+
+static lk_var conv_transposed_doubled(op_case_build *b)
+{
+    const lk_conv_options o = {.stride = {2, 2}, .pad_lo = {1, 1}, .pad_hi = {1, 1}};
+    const lk_var x = case_input(b, LK_SHAPE(2, 5, 7, 20), -1, 1);
+    const lk_var w = case_input(b, LK_SHAPE(20, 4, 4, 17), -1, 1);
+    return lk_conv_transposed(b->g, x, w, case_input_f32(b, LK_SHAPE(17), -1, 1), &o, NULL);
 }
 
 /* ---- attention ---- */
@@ -646,10 +680,13 @@ const op_case op_cases[] = {
     {LK_OP_STOP, "", straight_through_case},
     {LK_OP_PERMUTE, "", permute_case},
     {LK_OP_PERMUTE, "transpose", transpose_case},
+    {LK_OP_PERMUTE, "interleaved", permute_interleaved},
     {LK_OP_SLICE, "", slice_case},
+    {LK_OP_SLICE, "short", slice_short},
     {LK_OP_SLICE, "nothing", slice_none},
     {LK_OP_PAD, "", pad_case},
     {LK_OP_CONCAT, "", concat_case},
+    {LK_OP_CONCAT, "short", concat_short},
     {LK_OP_SPLIT, "", split_case},
     {LK_OP_SPLIT, "part unused", split_part_unused},
     {LK_OP_BROADCAST, "", broadcast_case},
@@ -743,6 +780,9 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "channels_2d", conv_channels_2d},
     {LK_OP_CONV, "channels_3d", conv_channels_3d},
     {LK_OP_CONV, "channels_3d_dilated", conv_channels_3d_dilated},
+    {LK_OP_CONV, "channels_12", conv_channels_12},
+    {LK_OP_CONV, "channels_to_12", conv_channels_to_12},
+    {LK_OP_CONV, "channels_outside", conv_channels_outside},
     {LK_OP_CONV, "few_1", conv_few_1},
     {LK_OP_CONV, "few_2", conv_few_2},
     {LK_OP_CONV, "few_3", conv_few_3},
@@ -764,6 +804,7 @@ const op_case op_cases[] = {
     {LK_OP_CONV, "depthwise_3d", conv_depthwise_3d},
     {LK_OP_CONV_DX, "", conv_transposed_case},
     {LK_OP_CONV_DX, "sized", conv_transposed_sized},
+    {LK_OP_CONV_DX, "doubled", conv_transposed_doubled},
     {LK_OP_ATTENTION, "full", attend_full},
     {LK_OP_ATTENTION, "window", attend_window},
     {LK_OP_ATTENTION, "dense", attend_dense},
