@@ -117,15 +117,15 @@ static void copy_lines(const lk_box_copy *b, int last, size_t bytes, char *to, c
                       from + (j * line + i * step) * size, line, m - j < WIDE ? m - j : WIDE);
 }
 
+/* Of every input the same share of lines: those of a row of the result, which may lie in one line
+ * of a cache, are one thread's. */
 static void box_range(const lk_call *c, int64_t first, int64_t end)
 {
-    const int64_t bytes = (int64_t)lk_dtype_bytes(c->out[0].dtype);
-    int64_t before = 0;
+    const int64_t bytes = (int64_t)lk_dtype_bytes(c->out[0].dtype), n_units = box_units(c);
     for (int k = 0; k < c->node->n_in; k++) {
         const lk_box_copy b = joined(lk_box_copy_of(c, k));
         const int64_t n = lines(&b), last = b.n_dims - 1;
-        const int64_t from_u = first > before ? first - before : 0;
-        const int64_t to_u = end - before < n ? end - before : n;
+        const int64_t from_u = n * first / n_units, to_u = n * end / n_units;
         int64_t index[LK_MAX_DIMS] = {0}, rest = from_u, from = b.from_at, to = b.to_at;
         for (int64_t d = last - 1; d >= 0; d--) {
             index[d] = rest % b.size[d];
@@ -149,7 +149,6 @@ static void box_range(const lk_call *c, int64_t first, int64_t end)
                 index[d] = 0;
             }
         }
-        before += n;
     }
 }
 
