@@ -7,14 +7,15 @@
  *   ms_ssim      1 - MS-SSIM of the grey pictures (loss_ssim.c)
  *   change       mean |(y_t - y_(t-1)) - (x_t - x_(t-1))|: what flickers
  *   clips_db     mean over clips of -2.5 log10 (mean over frames of (m / 4 + 1e-4)^4), m a
- *                frame's mean square error: the PSNR of a clip, its worst frames counting most.  It
- * is made large, so that a smooth clip counts as much as a rough one kl           (rate / target -
- * 1)^2, rate = KL / (ln 2 pixels) in bits per pixel of the frames the latents cover (a target
- * instead of a weight: Seetharaman, Kumar, arXiv 2605.17085) scales       latents averaged over 2 x
- * 2, 4 x 4 positions, or 2 x 2 x 2 with time, must decode to the frames averaged likewise
- * (Skorokhodov et al., arXiv 2502.14831) correlation  relu(0.75 - r), r the correlation of
- * neighbouring means along x, y and time, mean over directions and channels (after SSVAE, arXiv
- * 2512.05394)
+ *                frame's mean square error: the PSNR of a clip, its worst frames counting most.
+ *                It is made large, so that a smooth clip counts as much as a rough one
+ *   kl           (rate / target - 1)^2, rate = KL / (ln 2 pixels) in bits per pixel of the frames
+ *                the latents cover (a target instead of a weight: Seetharaman, Kumar,
+ *                arXiv 2605.17085)
+ *   scales       latents averaged over 2 x 2, 4 x 4 positions, or 2 x 2 x 2 with time, must
+ *                decode to the frames averaged likewise (Skorokhodov et al., arXiv 2502.14831)
+ *   correlation  relu(0.75 - r), r the correlation of neighbouring means along x, y and time,
+ *                mean over directions and channels (after SSVAE, arXiv 2512.05394)
  *
  * The decoder sees (z + sigma n') keep: noise and left-out channels on a share of the clips, so
  * that it forgives imperfect latents and front channels hold the structure.
