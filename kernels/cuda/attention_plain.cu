@@ -116,9 +116,11 @@ __global__ void __launch_bounds__(LK_THREADS)
     }
     if (a.dq)
         store_slices(a.dq + u * a.d, acc, a.scale, a.d);
-    if (a.dslope && threadIdx.x % 32 < 2)
-        a.dslope[2 * u + threadIdx.x % 32] =
-            lk_slope_gradient(&sums, threadIdx.x % 32, sums.ds, sums.p, a.dlse ? a.dlse[u] : 0.0f);
+    if (a.dslope && threadIdx.x % 32 == 0) {
+        const float dlse = a.dlse ? a.dlse[u] : 0.0f;
+        a.dslope[2 * u] = lk_slope_gradient(&sums, 0, sums.ds, sums.p, dlse);
+        a.dslope[2 * u + 1] = lk_slope_gradient(&sums, 1, sums.ds, sums.p, dlse);
+    }
 }
 
 template <typename T>
