@@ -61,6 +61,12 @@ def render(a, world):
     return truth
 
 
+def beginning(script, end_s):
+    """The lines of a script that end before a clip of end_s seconds does."""
+    lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    return "\n".join(line for line in lines if float(line.split(" ")[0].split("-")[-1]) < end_s) + "\n"
+
+
 def make(a, world, row, clip):
     """One clip of one row; returns the file, or an error."""
     rendered = a.out / world / "rendered" / clip["clip"]
@@ -79,12 +85,15 @@ def make(a, world, row, clip):
         command = [a.lockstep, "generate", "--model", a.model, *tokenizers, "--prompt", clip["caption"], "--steps", a.steps,
                    "--fps", a.fps, "--seed", clip["index"] + 1, "--compute", a.compute, "--text", a.text,
                    "--exchange", 0 if row == "apart" else a.exchange]
-        if row in ("script", "apart", "events", "extended"):
+        if row in ("script", "apart", "events"):
             command += ["--script", rendered.with_suffix(".events" if row == "events" else ".txt")]
         if row == "extended":
-            first = out.with_suffix(".h5")
-            run(*command, "--seconds", FIRST_S, "--latents", first, "-o", out.with_suffix(".first.mp4"))
-            command += ["--extend", first]
+            first, script = out.with_suffix(".h5"), out.with_suffix(".first.txt")
+            script.write_text(beginning(rendered.with_suffix(".txt"), FIRST_S))
+            result = run(*command, "--script", script, "--seconds", FIRST_S, "--latents", first, "-o", out.with_suffix(".first.mp4"))
+            if result.returncode != 0:
+                return f"{out}: {result.stderr.strip()}"
+            command += ["--script", rendered.with_suffix(".txt"), "--extend", first]
         command += ["-o", out]
         if row in ("script", "apart", "events", "prompt", "extended"):
             command += ["--seconds", clip["seconds"]]
